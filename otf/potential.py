@@ -1,0 +1,140 @@
+"""The potential every sampler sees, whether it is learning, learned or exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from otf.errors import OTFError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from otf.configuration import Configuration, FloatArray, Labels
+
+    Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """What the model thinks of its own prediction.
+
+    Attributes
+    ----------
+    local : (n,) eV, deviation of every atom's own energy
+    spilling : (n,) in [0, 1], share of an environment the references do not span
+    forces : (n,) eV/angstrom, sqrt(tr C_i / 3) of the force covariance; None when only
+        the cheap measures were computed
+    energy : eV, deviation of the total energy; None as above
+    stress : (6,) eV/angstrom^3; None as above
+    errors : (n,) eV/angstrom, calibrated force errors e_i: 95 % of the true errors lie
+        below; None where ``forces`` is, or where nothing calibrates them
+    """
+
+    local: FloatArray
+    spilling: FloatArray
+    forces: FloatArray | None = None
+    energy: float | None = None
+    stress: FloatArray | None = None
+    errors: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ModelChange:
+    """Energy and forces of the old and the new model on a reference step."""
+
+    energy_before: float
+    energy_after: float
+    forces_before: FloatArray
+    forces_after: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Energy (eV), forces (n, 3) eV/angstrom and stress (6,) eV/angstrom^3.
+
+    ``surface`` grows whenever energies are no longer comparable with earlier ones.
+    ``labelled`` says that forces are those of the reference; then ``energy`` is the
+    label too, and ``change`` holds both models' values at the same positions.
+    """
+
+    energy: float
+    forces: FloatArray
+    stress: FloatArray
+    surface: int = 0
+    labelled: bool = False
+    change: ModelChange | None = None
+    uncertainty: Uncertainty | None = None
+
+    @property
+    def model_energy(self) -> float:
+        """Return the energy on the surface the next step starts from, in eV."""
+        return self.energy if self.change is None else self.change.energy_after
+
+
+class Untrusted(OTFError):  # noqa: N818 - an exception of flow, named as in the docs
+    """A configuration no prediction and no label can be trusted for."""
+
+    def __init__(self, configuration: Configuration, reason: str) -> None:
+        super().__init__(reason)
+        self.configuration = configuration
+        self.reason = reason
+
+
+class Potential(Protocol):
+    """Anything that gives energies, forces and stress."""
+
+    def predict(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        step: int,
+        use_labels: bool = True,
+    ) -> list[Prediction]:
+        """Return one prediction per configuration.
+
+        Parameters
+        ----------
+        configurations
+            A batch: beads, walkers, replicas, or one.
+        step
+            The sampler's clock; a frozen potential ignores it.
+        use_labels
+            Whether a reference step returns the labels (molecular dynamics) or the
+            re-trained model (whatever compares energies).
+
+        Raises
+        ------
+        Untrusted
+            When a configuration is unphysical.
+        """
+        ...
+
+    def state(self) -> Arrays:
+        """Return everything a later ``restore`` needs, as named arrays."""
+        ...
+
+    def restore(self, state: Arrays) -> None:
+        """Take up the state another instance returned."""
+        ...
+
+
+class ReferenceCalculator(Protocol):
+    """The exact answer: a DFT code, or whatever stands in for it."""
+
+    def label(self, configuration: Configuration) -> Labels:
+        """Return the labels of one configuration.
+
+        Raises
+        ------
+        ReferenceFailure
+            When no trustworthy labels came after all retries.
+        """
+        ...
+
+    def fingerprint(self, configuration: Configuration) -> str:
+        """Return what must be equal for labels to share a training set."""
+        ...

@@ -1,0 +1,48 @@
+"""A configuration in motion: all that a sampler needs to make its next step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from otf.configuration import BoolArray, Configuration, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Positions, momenta and everything else the next step depends on.
+
+    Attributes
+    ----------
+    configuration : where the atoms are
+    momenta : (n, 3) amu angstrom / internal time
+    masses : (n,) amu
+    free : (n, 3) False where a coordinate is fixed
+    step : steps made so far
+    time : internal time since the start
+    seed : of the noise, which is a pure function of (seed, stream, step)
+    stream : noise stream; a roll-back takes a new one
+    thermostat : variables of the thermostat, shape its own, empty when it has none
+    heat : eV handed to the thermostat so far (conserved = K + U + heat - learning_work)
+    learning_work : eV, the ledger of model changes
+    """
+
+    configuration: Configuration
+    momenta: FloatArray
+    masses: FloatArray
+    free: BoolArray
+    step: int
+    time: float
+    seed: int
+    stream: int = 0
+    thermostat: FloatArray = field(default_factory=lambda: np.empty(0))
+    heat: float = 0.0
+    learning_work: float = 0.0
+
+    @property
+    def kinetic_energy(self) -> float:
+        """Return the kinetic energy in eV."""
+        return float(0.5 * (self.momenta**2 / self.masses[:, None]).sum())
