@@ -1,0 +1,155 @@
+"""The power spectrum of density coefficients, forward and backward."""
+
+import numpy as np
+from numba import njit
+
+from otf.kernels.cpu.pairs import OPTIONS
+from otf.kernels.cpu.threads import over_atoms
+
+SQRT2 = np.sqrt(2.0)
+# One atom of a spectrum costs about as much as this many pairs.
+PAIRS_PER_ATOM = 20
+
+
+@njit(**OPTIONS)
+def _channels(c, flat):
+    """Copy c (S, M, N) to flat (M, S N)."""
+    n_max = c.shape[2]
+    for s in range(c.shape[0]):
+        for m in range(c.shape[1]):
+            for n in range(n_max):
+                flat[m, s * n_max + n] = c[s, m, n]
+
+
+@njit(**OPTIONS)
+def _spectrum_full(low, high, c, weights, out):
+    n_a = c.shape[1] * c.shape[3]
+    flat = np.empty((c.shape[2], n_a))
+    sums = np.empty(n_a)
+    for i in range(low, high):
+        _channels(c[i], flat)
+        q = 0
+        for order in range(len(weights)):
+            for a in range(n_a):
+                sums[a:] = 0.0
+                for m in range(order * order, (order + 1) * (order + 1)):
+                    x = flat[m, a]
+                    for b in range(a, n_a):
+                        sums[b] += x * flat[m, b]
+                out[i, q] = weights[order] * sums[a]
+                q += 1
+                for b in range(a + 1, n_a):
+                    out[i, q] = SQRT2 * weights[order] * sums[b]
+                    q += 1
+
+
+def spectrum_full(c, weights):
+    n_a = c.shape[1] * c.shape[3]
+    out = np.empty((len(c), len(weights) * n_a * (n_a + 1) // 2))
+    over_atoms(_spectrum_full, len(c), PAIRS_PER_ATOM * len(c), c, weights, out)
+    return out
+
+
+@njit(**OPTIONS)
+def _adjoint_full(low, high, c, weights, gradient, out):
+    n_max = c.shape[3]
+    n_a = c.shape[1] * n_max
+    flat = np.empty((c.shape[2], n_a))
+    result = np.empty((c.shape[2], n_a))
+    for i in range(low, high):
+        _channels(c[i], flat)
+        result[:] = 0.0
+        q = 0
+        for order in range(len(weights)):
+            for a in range(n_a):
+                f = 2.0 * weights[order] * gradient[i, q]
+                g = SQRT2 * weights[order]
+                for m in range(order * order, (order + 1) * (order + 1)):
+                    x = flat[m, a]
+                    s = 0.0
+                    for b in range(a + 1, n_a):
+                        z = g * gradient[i, q + b - a]
+                        s += z * flat[m, b]
+                        result[m, b] += z * x
+                    result[m, a] += s + f * x
+                q += n_a - a
+        for s in range(c.shape[1]):
+            for m in range(c.shape[2]):
+                for n in range(n_max):
+                    out[i, s, m, n] = result[m, s * n_max + n]
+
+
+def adjoint_full(c, weights, gradient):
+    out = np.empty_like(c)
+    arguments = (c, weights, gradient, out)
+    over_atoms(_adjoint_full, len(c), PAIRS_PER_ATOM * len(c), *arguments)
+    return out
+
+
+@njit(**OPTIONS)
+def _add_species(c, total):
+    """Write the sum of c (S, M, N) over species to total (M, N)."""
+    total[:] = 0.0
+    for s in range(c.shape[0]):
+        for m in range(c.shape[1]):
+            for n in range(c.shape[2]):
+                total[m, n] += c[s, m, n]
+
+
+@njit(**OPTIONS)
+def _spectrum_reduced(low, high, c, weights, out):
+    n_species, n_m, n_max = c.shape[1:]
+    total = np.empty((n_m, n_max))
+    for i in range(low, high):
+        _add_species(c[i], total)
+        q = 0
+        for order in range(len(weights)):
+            for s in range(n_species):
+                for n in range(n_max):
+                    out[i, q : q + n_max] = 0.0
+                    for m in range(order * order, (order + 1) * (order + 1)):
+                        x = weights[order] * c[i, s, m, n]
+                        for b in range(n_max):
+                            out[i, q + b] += x * total[m, b]
+                    q += n_max
+
+
+def spectrum_reduced(c, weights):
+    _, n_species, _, n_max = c.shape
+    out = np.empty((len(c), len(weights) * n_species * n_max * n_max))
+    over_atoms(_spectrum_reduced, len(c), PAIRS_PER_ATOM * len(c), c, weights, out)
+    return out
+
+
+@njit(**OPTIONS)
+def _adjoint_reduced(low, high, c, weights, gradient, out):
+    n_species, n_m, n_max = c.shape[1:]
+    total = np.empty((n_m, n_max))
+    shared = np.empty((n_m, n_max))
+    for i in range(low, high):
+        _add_species(c[i], total)
+        shared[:] = 0.0
+        q = 0
+        for order in range(len(weights)):
+            for s in range(n_species):
+                for n in range(n_max):
+                    for m in range(order * order, (order + 1) * (order + 1)):
+                        x = c[i, s, m, n]
+                        z = 0.0
+                        for b in range(n_max):
+                            g = weights[order] * gradient[i, q + b]
+                            z += g * total[m, b]
+                            shared[m, b] += g * x
+                        out[i, s, m, n] = z
+                    q += n_max
+        for s in range(n_species):
+            for m in range(n_m):
+                for n in range(n_max):
+                    out[i, s, m, n] += shared[m, n]
+
+
+def adjoint_reduced(c, weights, gradient):
+    out = np.empty_like(c)
+    arguments = (c, weights, gradient, out)
+    over_atoms(_adjoint_reduced, len(c), PAIRS_PER_ATOM * len(c), *arguments)
+    return out

@@ -1,0 +1,199 @@
+"""What every implementation of the compute kernels offers, documented once.
+
+Kernels take and return arrays and know nothing of files, units or configurations.
+
+Shapes: n atoms, p ordered pairs sorted by centre, S species, L = l_max, N radial
+functions, M = (L + 1)^2 the combined index l^2 + l + m, T = N (N + 1) / 2 radial pairs
+n <= n', q features, b columns of a design matrix.
+
+``start`` (n + 1,) says that the pairs of centre i are start[i] .. start[i + 1] - 1;
+``species`` (p,) is the species index of the *neighbour* of a pair; ``vector`` (p, 3)
+points from the centre to the neighbour and ``distance`` (p,) is its length. Pairs at
+or beyond a table's cutoff contribute nothing.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, Protocol
+
+Array = Any  # numpy.ndarray
+Device = Literal["reference", "cpu"]
+
+
+class RadialTable(NamedTuple):
+    """Radial functions h_nl(r) on equidistant nodes from 0 to the cutoff.
+
+    Attributes
+    ----------
+    values : (nodes, 3, L + 1, N) value, slope times step, curvature times step^2; read
+        as a quintic Hermite spline, twice continuously differentiable
+    cutoff : distance of the last node
+    """
+
+    values: Array
+    cutoff: float
+
+
+class Kernels(Protocol):
+    """The functions one implementation provides; its module satisfies this."""
+
+    def expand(
+        self,
+        start: Array,
+        species: Array,
+        vector: Array,
+        distance: Array,
+        table: RadialTable,
+        n_species: int,
+    ) -> Array:
+        """Return the density coefficients c_i^J, (n, S, M, N).
+
+        c_nlm^iJ = sum over neighbours j of species J of h_nl(r_ij) Y_lm(r_ij), with
+        real orthonormal spherical harmonics (m < 0: sine, m > 0: cosine, no
+        Condon-Shortley sign).
+        """
+        ...
+
+    def pair_gradient(
+        self,
+        start: Array,
+        species: Array,
+        vector: Array,
+        distance: Array,
+        table: RadialTable,
+        weights: Array,
+    ) -> Array:
+        """Return the pair gradients (p, 3) of sum_i U_i(c_i), weights = dU_i/dc_i."""
+        ...
+
+    def pair_derivatives(
+        self, vector: Array, distance: Array, table: RadialTable
+    ) -> Array:
+        """Return d(h_nl Y_lm)/d(vector) of every pair, (p, 3, M, N)."""
+        ...
+
+    def overlap(
+        self,
+        start: Array,
+        species: Array,
+        distance: Array,
+        table: RadialTable,
+        n_species: int,
+    ) -> Array:
+        """Return the self terms o_i^J, (n, S, L + 1, T).
+
+        o_lnn' = (2 l + 1) / (4 pi) sum_j h_nl(r_ij) h_n'l(r_ij), n <= n': by the
+        addition theorem sum_jm (h_nl Y_lm) (h_n'l Y_lm).
+        """
+        ...
+
+    def overlap_gradient(
+        self,
+        start: Array,
+        species: Array,
+        vector: Array,
+        distance: Array,
+        table: RadialTable,
+        weights: Array,
+    ) -> Array:
+        """Return the pair gradients (p, 3) of sum_i U_i(o_i), weights = dU_i/do_i."""
+        ...
+
+    def overlap_derivatives(
+        self, vector: Array, distance: Array, table: RadialTable
+    ) -> Array:
+        """Return the derivatives of every pair's self terms, (p, 3, L + 1, T)."""
+        ...
+
+    def spectrum_full(self, c: Array, weights: Array) -> Array:
+        """Return the power spectrum over all pairs of channels, (n, q).
+
+        Channels a = (J, n), A = S N of them. Feature (l, a <= a'), l slowest, is
+        weights_l sum_m c_alm c_a'lm, times sqrt(2) for a < a'; weights are (L + 1,).
+        """
+        ...
+
+    def adjoint_full(self, c: Array, weights: Array, gradient: Array) -> Array:
+        """Return dU/dc, (n, S, M, N), from dU/dX, (n, q), of ``spectrum_full``."""
+        ...
+
+    def spectrum_reduced(self, c: Array, weights: Array) -> Array:
+        """Return the power spectrum with the species-summed density, (n, q).
+
+        Feature (l, J, n, n'), l slowest, is weights_l sum_m c_nlm^J C_n'lm with
+        C = sum_J c^J.
+        """
+        ...
+
+    def adjoint_reduced(self, c: Array, weights: Array, gradient: Array) -> Array:
+        """Return dU/dc, (n, S, M, N), from dU/dX of ``spectrum_reduced``."""
+        ...
+
+    def gather(
+        self, start: Array, neighbor: Array, vector: Array, gradient: Array
+    ) -> tuple[Array, Array]:
+        """Sum pair gradients (p, 3) to forces (n, 3) and strain derivative (6,).
+
+        A pair of an atom with its own image exerts no force but strains. Off-diagonal
+        Voigt components are the mean of both orders.
+        """
+        ...
+
+    def merge_rows(
+        self, centre: int, neighbor: Array, vector: Array, derivatives: Array
+    ) -> tuple[Array, Array]:
+        """Sum the derivatives of one centre's pairs, (p', 3, k), to what rows need.
+
+        Returns
+        -------
+        targets : (t,) the different neighbours other than the centre
+        sums : (3 t + 9, k), per target 3 rows, the sum over its images; then 3 rows,
+            the sum over all pairs but those of the centre with itself; then 6 rows, the
+            strain derivative over all pairs, Voigt
+        """
+        ...
+
+    def scatter_rows(
+        self, centre: int, targets: Array, product: Array, rows: Array, column: int
+    ) -> None:
+        """Add one centre's part to rows (3 n + 6, b'), in place, from ``column`` on.
+
+        ``product`` (3 t + 9, b) is ordered as the sums of ``merge_rows``. Rows are
+        forces, atom-major, hence minus on the targets and plus on the centre, and then
+        the strain derivative.
+        """
+        ...
+
+    def normal(self, seed: int, stream: int, step: int, n: int) -> Array:
+        """Return n standard normal numbers, a pure function of the arguments.
+
+        Philox4x32-10 and the Box-Muller transform; the same numbers in every
+        implementation, whatever the threads.
+        """
+        ...
+
+
+class Backend(NamedTuple):
+    """Where arrays live and which kernels act on them."""
+
+    xp: Any
+    linalg: Any
+    kernels: Kernels
+
+
+@lru_cache(maxsize=2)
+def load(device: Device) -> Backend:
+    """Return the backend of one device; the one place that knows devices."""
+    import numpy
+    import scipy.linalg
+
+    if device == "reference":
+        from otf.kernels import reference
+
+        return Backend(numpy, scipy.linalg, reference)
+    if device == "cpu":
+        from otf.kernels import cpu
+
+        return Backend(numpy, scipy.linalg, cpu)
+    raise ValueError(f"unknown device {device!r}: choose 'cpu' or 'reference'")

@@ -1,0 +1,229 @@
+"""The definition, in plain NumPy: slow and readable; tests compare to it.
+
+Harmonics are derivatives of Legendre polynomials times powers of x + i y, without
+recurrences; gradients are written out by the product rule, one pair at a time.
+"""
+
+from __future__ import annotations
+
+from math import factorial
+
+import numpy as np
+from numpy.polynomial import legendre
+
+from otf.kernels.noise import normal
+
+__all__ = [
+    "adjoint_full",
+    "adjoint_reduced",
+    "expand",
+    "gather",
+    "merge_rows",
+    "normal",
+    "overlap",
+    "overlap_derivatives",
+    "overlap_gradient",
+    "pair_derivatives",
+    "pair_gradient",
+    "scatter_rows",
+    "spectrum_full",
+    "spectrum_reduced",
+]
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+def radial(r, table):
+    """Return h_nl and h_nl' at a distance, (2, L + 1, N); zeros from the cutoff on.
+
+    The quintic through value, slope and curvature of both ends of an interval.
+    """
+    values, cutoff = table
+    if r >= cutoff:
+        return np.zeros((2, *values.shape[2:]))
+    step = cutoff / (len(values) - 1)
+    k = min(int(r / step), len(values) - 2)
+    ends = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 2, 0, 0, 0]])
+    powers = np.arange(6)
+    other = np.array(
+        [np.ones(6), powers, powers * (powers - 1)]
+    )  # value, slope, curvature at 1
+    coefficients = np.linalg.inv(np.concatenate([ends, other])) @ np.concatenate(
+        [values[k], values[k + 1]]
+    ).reshape(6, -1)
+    t = r / step - k
+    slopes = powers[1:] * t ** powers[:-1] / step
+    both = np.array([t**powers @ coefficients, slopes @ coefficients[1:]])
+    return both.reshape(2, *values.shape[2:])
+
+
+def harmonics(vector, l_max):
+    """Return Y_lm, (M,), and their gradient by the vector, (3, M)."""
+    r = max(np.linalg.norm(vector), 1e-10)
+    x, y, z = u = vector / r
+    values, gradient = [], []
+    for order in range(l_max + 1):
+        polynomial = legendre.Legendre.basis(order)
+        for m in range(-order, order + 1):
+            a = abs(m)
+            ratio = factorial(order - a) / factorial(order + a) * (2 if m else 1)
+            norm = np.sqrt((2 * order + 1) / (4 * np.pi) * ratio)
+            q = polynomial.deriv(a)
+            power, lower = (x + 1j * y) ** a, a * (x + 1j * y) ** max(a - 1, 0)
+            part = np.imag if m < 0 else np.real
+            free = [
+                q(z) * part(lower),
+                q(z) * part(1j * lower),
+                q.deriv()(z) * part(power),
+            ]
+            values.append(norm * q(z) * part(power))
+            gradient.append(norm * (np.array(free) - u * (u @ free)) / r)
+    return np.array(values), np.array(gradient).T
+
+
+def _orders(table):
+    """Return l of every combined index l^2 + l + m."""
+    n_l = table.values.shape[2]
+    return np.repeat(np.arange(n_l), 2 * np.arange(n_l) + 1)
+
+
+def _centres(start):
+    return np.repeat(np.arange(len(start) - 1), np.diff(start))
+
+
+def expand(start, species, vector, distance, table, n_species):
+    orders, n_max = _orders(table), table.values.shape[3]
+    c = np.zeros((len(start) - 1, n_species, len(orders), n_max))
+    for p, i in enumerate(_centres(start)):
+        h, _ = radial(distance[p], table)
+        y, _ = harmonics(vector[p], orders[-1])
+        c[i, species[p]] += h[orders] * y[:, None]
+    return c
+
+
+def pair_derivatives(vector, distance, table):
+    orders, n_max = _orders(table), table.values.shape[3]
+    out = np.zeros((len(distance), 3, len(orders), n_max))
+    for p, r in enumerate(distance):
+        h, slope = radial(r, table)[:, orders]
+        y, dy = harmonics(vector[p], orders[-1])
+        u = vector[p] / max(r, 1e-10)
+        out[p] = u[:, None, None] * y[:, None] * slope + dy[:, :, None] * h
+    return out
+
+
+def pair_gradient(start, species, vector, distance, table, weights):
+    derivatives = pair_derivatives(vector, distance, table)
+    return np.einsum("pkmn,pmn->pk", derivatives, weights[_centres(start), species])
+
+
+def overlap(start, species, distance, table, n_species):
+    n_l, n_max = table.values.shape[2:]
+    a, b = np.triu_indices(n_max)
+    norm = (2 * np.arange(n_l)[:, None] + 1) / (4 * np.pi)
+    out = np.zeros((len(start) - 1, n_species, n_l, len(a)))
+    for p, i in enumerate(_centres(start)):
+        h, _ = radial(distance[p], table)
+        out[i, species[p]] += norm * h[:, a] * h[:, b]
+    return out
+
+
+def overlap_derivatives(vector, distance, table):
+    n_l, n_max = table.values.shape[2:]
+    a, b = np.triu_indices(n_max)
+    norm = (2 * np.arange(n_l)[:, None] + 1) / (4 * np.pi)
+    out = np.zeros((len(distance), 3, n_l, len(a)))
+    for p, r in enumerate(distance):
+        h, slope = radial(r, table)
+        u = vector[p] / max(r, 1e-10)
+        product_rule = slope[:, a] * h[:, b] + h[:, a] * slope[:, b]
+        out[p] = u[:, None, None] * norm * product_rule
+    return out
+
+
+def overlap_gradient(start, species, vector, distance, table, weights):
+    derivatives = overlap_derivatives(vector, distance, table)
+    return np.einsum("pklt,plt->pk", derivatives, weights[_centres(start), species])
+
+
+def _flat(c):
+    """Return c as (n, M, A) with the channels a = (J, n)."""
+    return c.transpose(0, 2, 1, 3).reshape(len(c), c.shape[2], -1)
+
+
+def _unflat(flat, c):
+    n, n_species, n_m, n_max = c.shape
+    return flat.reshape(n, n_m, n_species, n_max).transpose(0, 2, 1, 3)
+
+
+def spectrum_full(c, weights):
+    flat, features = _flat(c), []
+    a, b = np.triu_indices(flat.shape[2])
+    root = np.where(a == b, 1.0, np.sqrt(2.0))
+    for order, weight in enumerate(weights):
+        x = flat[:, order**2 : (order + 1) ** 2]
+        features.append(weight * root * (x[:, :, a] * x[:, :, b]).sum(axis=1))
+    return np.concatenate(features, axis=1)
+
+
+def adjoint_full(c, weights, gradient):
+    flat, out = _flat(c), np.zeros_like(_flat(c))
+    n_a = flat.shape[2]
+    a, b = np.triu_indices(n_a)
+    root = np.where(a == b, 1.0, np.sqrt(2.0))
+    parts = gradient.reshape(len(c), len(weights), -1)
+    for order, weight in enumerate(weights):
+        m = slice(order**2, (order + 1) ** 2)
+        upper = np.zeros((len(c), n_a, n_a))
+        upper[:, a, b] = weight * root * parts[:, order]
+        out[:, m] = flat[:, m] @ (upper + upper.transpose(0, 2, 1))
+    return _unflat(out, c)
+
+
+def spectrum_reduced(c, weights):
+    total, features = c.sum(axis=1), []
+    for order, weight in enumerate(weights):
+        m = slice(order**2, (order + 1) ** 2)
+        x = np.einsum("ismn,imb->isnb", c[:, :, m], total[:, m])
+        features.append(weight * x.reshape(len(c), -1))
+    return np.concatenate(features, axis=1)
+
+
+def adjoint_reduced(c, weights, gradient):
+    total, out = c.sum(axis=1), np.zeros_like(c)
+    n, n_species, _, n_max = c.shape
+    parts = gradient.reshape(n, len(weights), n_species, n_max, n_max)
+    for order, weight in enumerate(weights):
+        m = slice(order**2, (order + 1) ** 2)
+        g = weight * parts[:, order]
+        out[:, :, m] = np.einsum("isnb,imb->ismn", g, total[:, m])
+        out[:, :, m] += np.einsum("isnb,ismn->imb", g, c[:, :, m])[:, None]
+    return out
+
+
+def gather(start, neighbor, vector, gradient):
+    centre = _centres(start)
+    real = centre != neighbor
+    forces = np.zeros((len(start) - 1, 3))
+    np.add.at(forces, centre[real], gradient[real])
+    np.add.at(forces, neighbor[real], -gradient[real])
+    w = gradient.T @ vector
+    return forces, np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT])
+
+
+def merge_rows(centre, neighbor, vector, derivatives):
+    targets = np.unique(neighbor[neighbor != centre])
+    forces = [derivatives[neighbor == j].sum(axis=0) for j in targets]
+    total = derivatives[neighbor != centre].sum(axis=0)
+    w = np.einsum("pak,pb->abk", derivatives, vector)
+    strain = np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT])
+    return targets, np.concatenate([*forces, total, strain])
+
+
+def scatter_rows(centre, targets, product, rows, column):
+    columns = slice(column, column + product.shape[1])
+    for slot, j in enumerate(targets):
+        rows[3 * j : 3 * j + 3, columns] -= product[3 * slot : 3 * slot + 3]
+    total, strain = product[-9:-6], product[-6:]
+    rows[3 * centre : 3 * centre + 3, columns] += total
+    rows[-6:, columns] += strain

@@ -1,0 +1,111 @@
+"""What every descriptor offers to the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.configuration import Configuration, FloatArray, IntArray
+    from otf.potential import Arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Environments:
+    """Descriptors of all atoms of one configuration, and what derivatives need.
+
+    Attributes
+    ----------
+    species : (n,) index of each atom's species in the descriptor's list
+    features : (n, q) scaled, not normalised; a zero row for an isolated atom
+    geometry : private to the descriptor (pairs, coefficients)
+    """
+
+    species: IntArray
+    features: FloatArray
+    geometry: object
+
+    @property
+    def n_atoms(self) -> int:
+        """Return the number of atoms."""
+        return len(self.species)
+
+
+class Descriptor(Protocol):
+    """A smooth map from the neighbourhood of an atom to a vector of q features."""
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Return the atomic numbers it knows, sorted."""
+        ...
+
+    @property
+    def cutoff(self) -> float:
+        """Return the largest cutoff in angstrom."""
+        ...
+
+    @property
+    def n_features(self) -> int:
+        """Return q."""
+        ...
+
+    def describe(self, configuration: Configuration) -> Environments:
+        """Return the environments of all atoms.
+
+        Raises
+        ------
+        InputError
+            When a species is not in the list.
+        """
+        ...
+
+    def backward(
+        self, environments: Environments, gradient: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Chain dU/dX, (n, q), to forces and strain derivative.
+
+        Returns
+        -------
+        forces : (n, 3), minus the derivative of U = sum_i U_i(X_i) by the positions
+        strain_derivative : (6,), Voigt, dU/dstrain (divide by the volume for the stress)
+        """
+        ...
+
+    def gradient_rows(
+        self,
+        environments: Environments,
+        references: FloatArray,
+        reference_species: IntArray,
+        alpha: FloatArray,
+        gamma: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return derivatives of many functions U_B at once: the rows of a design matrix.
+
+        U_B = sum_i f_B(X_i) with
+        dU_B = sum_i [ alpha_iB (X_B . dX_i) + gamma_iB (X_i . dX_i) ].
+
+        Parameters
+        ----------
+        references
+            (m, q), the X_B.
+        reference_species
+            (m,); only atoms of the same species take part.
+        alpha, gamma
+            (n, m); entries of unequal species are ignored.
+
+        Returns
+        -------
+        force_rows : (3 n, m), minus the derivative by the positions, atom-major
+        strain_rows : (6, m), derivative by strain, Voigt
+        """
+        ...
+
+    def scaled_to(self, configurations: Sequence[Configuration]) -> Descriptor:
+        """Return a copy whose parts have their intended mean norms on these structures."""
+        ...
+
+    def to_arrays(self) -> Arrays:
+        """Return all parameters and tables."""
+        ...

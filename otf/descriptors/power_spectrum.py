@@ -1,0 +1,352 @@
+"""Two-body radial and three-body power-spectrum descriptor of the neighbour density.
+
+Coefficients c_nlm^iJ expand the Gaussian-broadened, cut-off density of species J around
+atom i (radial functions: otf.descriptors.radial). Features are
+
+    X2_(J n) = c_n00^iJ                                          (two-body cutoff)
+    X3_(n J n' J' l) = eta_l sqrt(8 pi^2 / (2 l + 1))
+                       [ sum_m c_nlm^iJ c_n'lm^iJ' - s delta_JJ' o_lnn'^iJ ]
+
+with o the self terms (the part of a neighbour with itself), s = 0 when they are kept,
+eta_l = 1 / (1 + a [l (l + 1)]^2), and X = [w2 X2 | w3 X3]. References: A. P. Bartok,
+R. Kondor, G. Csanyi, Phys. Rev. B 87, 184115 (2013), DOI 10.1103/PhysRevB.87.184115;
+R. Jinnouchi, F. Karsai, C. Verdi, R. Asahi, G. Kresse, J. Chem. Phys. 152, 234102
+(2020), DOI 10.1063/5.0009491.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.descriptors.coupling import Channels, couplings
+from otf.descriptors.design_rows import BLOCK, Geometry, Parts, References, add_rows
+from otf.descriptors.interface import Environments
+from otf.descriptors.radial import radial_table
+from otf.errors import InputError
+from otf.kernels import load
+from otf.neighbors import NeighborList
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.configuration import Configuration, FloatArray, IntArray
+    from otf.kernels import Device
+    from otf.potential import Arrays
+
+_PARAMETERS = (
+    "cutoff_three_body",
+    "n_max",
+    "l_max",
+    "cutoff_two_body",
+    "n_max_two_body",
+    "sigma",
+    "two_body_weight",
+    "self_terms",
+    "angular_damping",
+    "scale_two_body",
+    "scale_three_body",
+)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PowerSpectrum:
+    """Two- and three-body features of the neighbour density.
+
+    Attributes
+    ----------
+    species : atomic numbers, sorted
+    cutoff_three_body, cutoff_two_body : angstrom
+    n_max, l_max : radial functions and largest angular order of the three-body part
+    n_max_two_body : radial functions of the two-body part, 0 for none
+    sigma : angstrom, width of the Gaussians
+    two_body_weight : beta, share of the two-body part in the squared norm; 0 and 1
+        leave one part out
+    self_terms : False subtracts the part of each neighbour with itself
+    angular_damping : a in eta_l
+    elements : 'full' or 'reduced', see otf.descriptors.coupling
+    scale_two_body, scale_three_body : w2 and w3, set by ``scaled_to``
+    device : whose kernels
+    """
+
+    species: tuple[int, ...]
+    cutoff_three_body: float = 5.5
+    n_max: int = 8
+    l_max: int = 4
+    cutoff_two_body: float = 6.5
+    n_max_two_body: int = 12
+    sigma: float = 0.5
+    two_body_weight: float = 0.1
+    self_terms: bool = True
+    angular_damping: float = 0.0
+    elements: str = "full"
+    scale_two_body: float = 1.0
+    scale_three_body: float = 1.0
+    device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        if list(self.species) != sorted(set(self.species)) or not self.species:
+            raise InputError(f"species must be sorted and unique, got {self.species}")
+        if self.elements not in couplings:
+            raise InputError(
+                f"elements must be one of {', '.join(couplings)}, got {self.elements!r}"
+            )
+        for name in ("cutoff_three_body", "cutoff_two_body", "sigma"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.n_max < 1 or self.l_max < 0 or self.n_max_two_body < 0:
+            raise InputError("n_max must be at least 1, l_max and n_max_two_body 0")
+        if not 0 <= self.two_body_weight <= 1:
+            raise InputError(
+                f"two_body_weight must lie in [0, 1], got {self.two_body_weight}"
+            )
+        if not (self.has_two_body or self.has_three_body):
+            raise InputError(
+                "two_body_weight = 1 leaves no features with n_max_two_body = 0"
+            )
+
+    # ------------------------------------------------------------------ dimensions
+
+    @property
+    def has_two_body(self) -> bool:
+        """Return whether there is a two-body part."""
+        return self.n_max_two_body > 0 and self.two_body_weight > 0
+
+    @property
+    def has_three_body(self) -> bool:
+        """Return whether there is a three-body part."""
+        return self.two_body_weight < 1
+
+    @property
+    def cutoff(self) -> float:
+        """Return the largest cutoff in angstrom."""
+        two = self.cutoff_two_body if self.has_two_body else 0.0
+        three = self.cutoff_three_body if self.has_three_body else 0.0
+        return max(two, three)
+
+    @property
+    def n_two_body(self) -> int:
+        """Return the number of two-body features, the first ones."""
+        return len(self.species) * self.n_max_two_body if self.has_two_body else 0
+
+    @property
+    def n_features(self) -> int:
+        """Return q."""
+        if not self.has_three_body:
+            return self.n_two_body
+        return self.n_two_body + couplings[self.elements].n_features(self._channels)
+
+    # -------------------------------------------------------------------- protocol
+
+    def describe(self, configuration: Configuration) -> Environments:
+        """Return the environments of all atoms.
+
+        Raises
+        ------
+        InputError
+            When a species is not in the list.
+        """
+        species, parts = self._species_of(configuration), self._parts
+        pairs = self._neighbors.pairs(configuration)
+        first, vector, distance = pairs.first, pairs.vector, pairs.distance
+        around = species[pairs.neighbor]
+        n, n_species, kernels = len(species), len(self.species), parts.kernels
+        features = np.empty((n, self.n_features))
+        c2 = c3 = np.empty((n, n_species, 0, 0))
+        if parts.two is not None:
+            c2 = kernels.expand(first, around, vector, distance, parts.two, n_species)
+            features[:, : self.n_two_body] = c2.reshape(n, -1)
+        if parts.three is not None:
+            c3 = kernels.expand(first, around, vector, distance, parts.three, n_species)
+            spectrum = parts.coupling.spectrum(kernels, c3, self._channels)
+            if parts.self_terms is not None:
+                own = kernels.overlap(first, around, distance, parts.three, n_species)
+                spectrum -= own.reshape(n, -1) @ parts.self_terms
+            features[:, self.n_two_body :] = spectrum
+        features *= self._scale
+        return Environments(species, features, Geometry(pairs, around, c2, c3))
+
+    def backward(
+        self, environments: Environments, gradient: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Chain dU/dX, (n, q), to forces (n, 3) and strain derivative (6,)."""
+        pairs = _geometry(environments).pairs
+        pulls = self._pair_gradient(environments, gradient)
+        forces, strain = self._parts.kernels.gather(
+            pairs.first, pairs.neighbor, pairs.vector, pulls
+        )
+        return forces, strain
+
+    def gradient_rows(
+        self,
+        environments: Environments,
+        references: FloatArray,
+        reference_species: IntArray,
+        alpha: FloatArray,
+        gamma: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return derivatives of many functions U_B at once (see the protocol).
+
+        Notes
+        -----
+        Done in the space of the coefficients: alpha_iB (X_B . dX_i) is
+        (alpha_iB dU_B/dc_i) . dc_i, so that a pair costs the same whatever the number
+        of species, and the bulk is one matrix product an atom and neighbour species.
+        """
+        n, m = environments.n_atoms, len(references)
+        rows = np.zeros((3 * n + 6, m))
+        geometry = _geometry(environments)
+        own = self._pair_gradient(environments, environments.features)
+        for z in np.unique(reference_species):
+            columns = np.flatnonzero(reference_species == z)
+            scaled = references[columns] * self._scale
+            blocks = [
+                References.from_features(self._parts, scaled[low : low + BLOCK])
+                for low in range(0, len(columns), BLOCK)
+            ]
+            part = np.zeros((3 * n + 6, len(columns)))
+            for atom in np.flatnonzero(environments.species == z):
+                weights = alpha[atom, columns], gamma[atom, columns]
+                add_rows(self._parts, geometry, int(atom), own, blocks, weights, part)
+            if len(columns) == m:
+                rows = part
+            else:
+                rows[:, columns] = part
+        return rows[: 3 * n], rows[3 * n :]
+
+    def scaled_to(self, configurations: Sequence[Configuration]) -> PowerSpectrum:
+        """Return a copy whose parts have mean norms sqrt(beta) and sqrt(1 - beta).
+
+        The mean is over the atoms of these structures that have neighbours at all. A
+        lone part gets mean norm 1.
+        """
+        raw = replace(self, scale_two_body=1.0, scale_three_body=1.0)
+        features = [raw.describe(c).features for c in configurations]
+        beta = self.two_body_weight if self.has_two_body else 0.0
+        two = _mean_norm([x[:, : self.n_two_body] for x in features])
+        three = _mean_norm([x[:, self.n_two_body :] for x in features])
+        return replace(
+            self,
+            scale_two_body=float(np.sqrt(beta)) / two if self.has_two_body else 1.0,
+            scale_three_body=float(np.sqrt(1.0 - beta)) / three
+            if self.has_three_body
+            else 1.0,
+        )
+
+    def to_arrays(self) -> Arrays:
+        """Return all parameters; tables are rebuilt from them."""
+        arrays = {name: np.array(getattr(self, name)) for name in _PARAMETERS}
+        arrays["species"] = np.array(self.species, dtype=np.int64)
+        arrays["elements_reduced"] = np.array(self.elements == "reduced")
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, *, device: Device = "cpu") -> PowerSpectrum:
+        """Return the descriptor that ``to_arrays`` wrote."""
+        return cls(
+            species=tuple(int(z) for z in arrays["species"]),
+            elements="reduced" if bool(arrays["elements_reduced"]) else "full",
+            device=device,
+            **{name: np.asarray(arrays[name]).item() for name in _PARAMETERS},
+        )
+
+    # --------------------------------------------------------------------- private
+
+    @cached_property
+    def _neighbors(self) -> NeighborList:
+        return NeighborList(self.cutoff)
+
+    @cached_property
+    def _channels(self) -> Channels:
+        order = np.arange(self.l_max + 1)
+        damping = 1.0 + self.angular_damping * (order * (order + 1.0)) ** 2
+        weights = np.sqrt(8 * np.pi**2 / (2 * order + 1)) / damping
+        return Channels(len(self.species), self.n_max, tuple(weights.tolist()))
+
+    @cached_property
+    def _parts(self) -> Parts:
+        """Return tables and kernels, made on first use."""
+        two = three = self_terms = None
+        coupling = couplings[self.elements]
+        if self.has_two_body:
+            n_max = self.n_max_two_body
+            two = radial_table(self.cutoff_two_body, n_max, 0, self.sigma)
+        if self.has_three_body:
+            cutoff = self.cutoff_three_body
+            three = radial_table(cutoff, self.n_max, self.l_max, self.sigma)
+            if not self.self_terms:
+                self_terms = coupling.self_terms(self._channels)
+        return Parts(
+            load(self.device).kernels,
+            len(self.species),
+            two,
+            three,
+            coupling,
+            self._channels,
+            self_terms,
+        )
+
+    @cached_property
+    def _scale(self) -> FloatArray:
+        scale = np.full(self.n_features, self.scale_three_body)
+        scale[: self.n_two_body] = self.scale_two_body
+        return scale
+
+    def _species_of(self, configuration: Configuration) -> IntArray:
+        """Return the (n,) indices of the atoms' species."""
+        known = np.array(self.species)
+        index = np.minimum(
+            np.searchsorted(known, configuration.numbers), len(known) - 1
+        )
+        strange = np.unique(
+            configuration.numbers[known[index] != configuration.numbers]
+        )
+        if len(strange):
+            raise InputError(
+                f"atomic number {strange[0]} is not among the species "
+                f"{self.species} of the descriptor: train a model that has it"
+            )
+        return index.astype(np.int64)
+
+    def _pair_gradient(
+        self, environments: Environments, gradient: FloatArray
+    ) -> FloatArray:
+        """Chain dU/dX, (n, q), to the pair vectors, (p, 3)."""
+        pairs, around, c2, c3 = _geometry(environments)
+        first, vector, distance = pairs.first, pairs.vector, pairs.distance
+        parts, scaled = self._parts, gradient * self._scale
+        kernels = parts.kernels
+        out = np.zeros((pairs.n_pairs, 3))
+        if parts.two is not None:
+            w = np.ascontiguousarray(scaled[:, : self.n_two_body]).reshape(c2.shape)
+            out += kernels.pair_gradient(first, around, vector, distance, parts.two, w)
+        if parts.three is not None:
+            table = parts.three
+            x = np.ascontiguousarray(scaled[:, self.n_two_body :])
+            w = parts.coupling.adjoint(kernels, c3, self._channels, x)
+            out += kernels.pair_gradient(first, around, vector, distance, table, w)
+            if parts.self_terms is not None:
+                w = -(x @ parts.self_terms.T)
+                w = w.reshape(len(x), len(self.species), self.l_max + 1, -1)
+                out += kernels.overlap_gradient(
+                    first, around, vector, distance, table, w
+                )
+        return out
+
+
+def _geometry(environments: Environments) -> Geometry:
+    """Return the private part of environments that this descriptor made."""
+    geometry = environments.geometry
+    if not isinstance(geometry, Geometry):
+        raise TypeError("these environments come from another descriptor")
+    return geometry
+
+
+def _mean_norm(features: list[FloatArray]) -> float:
+    """Return the mean norm of the rows that are not zero; 1 when all are."""
+    norms = np.concatenate([np.linalg.norm(x, axis=1) for x in features])
+    norms = norms[norms > 0]
+    return float(norms.mean()) if len(norms) else 1.0

@@ -1,0 +1,245 @@
+import inspect
+
+import numpy as np
+import pytest
+from scipy.special import sph_harm_y
+
+from otf.descriptors.radial import radial_table
+from otf.kernels import Kernels, load
+from otf.kernels import reference as definition
+from otf.kernels.cpu import threads
+
+cpu, reference = load("cpu").kernels, load("reference").kernels
+
+N_ATOMS, N_SPECIES, N_MAX, L_MAX = 7, 3, 4, 3
+TABLE = radial_table(4.0, N_MAX, L_MAX, 0.5)
+
+
+class Pairs:
+    """Random pairs sorted by centre, some near zero, some at and beyond the cutoff."""
+
+    def __init__(self, seed=0, n_atoms=N_ATOMS, most=12):
+        rng = np.random.default_rng(seed)
+        counts = rng.integers(0, most, n_atoms)
+        self.start = np.concatenate([[0], np.cumsum(counts)])
+        n = self.start[-1]
+        self.neighbor = np.concatenate(
+            [np.sort(rng.integers(0, n_atoms, k)) for k in counts]
+        )
+        self.kind = rng.integers(0, N_SPECIES, n_atoms)
+        self.species = self.kind[self.neighbor]
+        unit = rng.normal(size=(n, 3))
+        unit /= np.linalg.norm(unit, axis=1)[:, None]
+        unit[:3] = [[0, 0, 1], [0, 0, -1], [1, 0, 0]]
+        self.vector = unit * rng.uniform(0.0, 5.0, n)[:, None]
+        self.vector[3] *= 1e-2 / np.linalg.norm(self.vector[3])
+        self.vector[4] *= 4.0 / np.linalg.norm(self.vector[4])
+        self.distance = np.linalg.norm(self.vector, axis=1)
+        self.random = rng
+
+    @property
+    def geometry(self):
+        return self.start, self.species, self.vector, self.distance
+
+    @property
+    def radial(self):
+        return self.start, self.species, self.distance
+
+
+@pytest.fixture
+def pairs():
+    return Pairs()
+
+
+def close(got, expected):
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_a_device_offers_every_kernel_with_the_same_arguments(device):
+    kernels = load(device).kernels
+    for name, method in inspect.getmembers(Kernels, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        wanted = list(inspect.signature(method).parameters)[1:]
+        assert list(inspect.signature(getattr(kernels, name)).parameters) == wanted
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ValueError, match="choose 'cpu' or 'reference'"):
+        load("abacus")
+
+
+def test_harmonics_are_the_real_orthonormal_ones():
+    for vector in np.random.default_rng(1).normal(size=(20, 3)):
+        values, _ = definition.harmonics(vector, 4)
+        polar = np.arccos(vector[2] / np.linalg.norm(vector))
+        azimuth = np.arctan2(vector[1], vector[0])
+        k = 0
+        for order in range(5):
+            for m in range(-order, order + 1):
+                # scipy has the Condon-Shortley sign
+                y = (-1) ** m * sph_harm_y(order, abs(m), polar, azimuth)
+                root = np.sqrt(2) if m else 1.0
+                expected = root * (y.imag if m < 0 else y.real)
+                assert values[k] == pytest.approx(expected, abs=1e-14)
+                k += 1
+
+
+def test_harmonics_change_by_their_gradient():
+    vector, h = np.array([0.4, -1.1, 0.7]), 1e-3
+    _, gradient = definition.harmonics(vector, 5)
+    for axis, unit in enumerate(np.eye(3)):
+        f = [definition.harmonics(vector + k * h * unit, 5)[0] for k in (-2, -1, 1, 2)]
+        slope = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * h)
+        np.testing.assert_allclose(gradient[axis], slope, atol=1e-9)
+
+
+def test_expansion_equals_its_definition(pairs):
+    arguments = (*pairs.geometry, TABLE, N_SPECIES)
+    close(cpu.expand(*arguments), reference.expand(*arguments))
+
+
+def test_pair_gradient_equals_its_definition(pairs):
+    n_m = (L_MAX + 1) ** 2
+    weights = pairs.random.normal(size=(N_ATOMS, N_SPECIES, n_m, N_MAX))
+    arguments = (*pairs.geometry, TABLE, weights)
+    close(cpu.pair_gradient(*arguments), reference.pair_gradient(*arguments))
+
+
+def test_pair_derivatives_equal_their_definition(pairs):
+    arguments = (pairs.vector, pairs.distance, TABLE)
+    close(cpu.pair_derivatives(*arguments), reference.pair_derivatives(*arguments))
+
+
+def test_self_terms_equal_their_definition(pairs):
+    arguments = (*pairs.radial, TABLE, N_SPECIES)
+    close(cpu.overlap(*arguments), reference.overlap(*arguments))
+
+
+def test_gradient_of_the_self_terms_equals_its_definition(pairs):
+    shape = (N_ATOMS, N_SPECIES, L_MAX + 1, N_MAX * (N_MAX + 1) // 2)
+    arguments = (*pairs.geometry, TABLE, pairs.random.normal(size=shape))
+    close(cpu.overlap_gradient(*arguments), reference.overlap_gradient(*arguments))
+
+
+def test_derivatives_of_the_self_terms_equal_their_definition(pairs):
+    arguments = (pairs.vector, pairs.distance, TABLE)
+    close(
+        cpu.overlap_derivatives(*arguments), reference.overlap_derivatives(*arguments)
+    )
+
+
+@pytest.mark.parametrize("coupling", ["full", "reduced"])
+@pytest.mark.parametrize("n_species", [1, 3])
+def test_power_spectrum_equals_its_definition(coupling, n_species):
+    rng = np.random.default_rng(2)
+    c = rng.normal(size=(5, n_species, (L_MAX + 1) ** 2, N_MAX))
+    weights = rng.uniform(0.5, 2.0, L_MAX + 1)
+    spectrum, adjoint = f"spectrum_{coupling}", f"adjoint_{coupling}"
+    features = getattr(reference, spectrum)(c, weights)
+    close(getattr(cpu, spectrum)(c, weights), features)
+    gradient = rng.normal(size=features.shape)
+    close(
+        getattr(cpu, adjoint)(c, weights, gradient),
+        getattr(reference, adjoint)(c, weights, gradient),
+    )
+
+
+@pytest.mark.parametrize("coupling", ["full", "reduced"])
+def test_adjoint_is_the_gradient_of_a_quadratic_form(coupling):
+    """X is quadratic in c: X(c + d) - X(c - d) = 2 dX(c) d exactly."""
+    rng = np.random.default_rng(3)
+    c, d = rng.normal(size=(2, 4, 2, (L_MAX + 1) ** 2, N_MAX))
+    weights = rng.uniform(0.5, 2.0, L_MAX + 1)
+    spectrum = getattr(reference, f"spectrum_{coupling}")
+    change = (spectrum(c + d, weights) - spectrum(c - d, weights)) / 2
+    gradient = rng.normal(size=change.shape)
+    pulled = getattr(reference, f"adjoint_{coupling}")(c, weights, gradient)
+    assert (pulled * d).sum() == pytest.approx((gradient * change).sum(), rel=1e-12)
+
+
+def test_gather_equals_its_definition(pairs):
+    gradient = pairs.random.normal(size=pairs.vector.shape)
+    arguments = (pairs.start, pairs.neighbor, pairs.vector, gradient)
+    got, expected = cpu.gather(*arguments), reference.gather(*arguments)
+    close(got[0], expected[0])
+    close(got[1], expected[1])
+
+
+def test_forces_of_any_pair_gradients_sum_to_zero(pairs):
+    gradient = pairs.random.normal(size=pairs.vector.shape)
+    forces, _ = cpu.gather(pairs.start, pairs.neighbor, pairs.vector, gradient)
+    np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-13)
+
+
+@pytest.mark.parametrize("centre", range(N_ATOMS))
+def test_merged_rows_equal_their_definition(pairs, centre):
+    part = slice(pairs.start[centre], pairs.start[centre + 1])
+    neighbor, vector = pairs.neighbor[part], pairs.vector[part]
+    derivatives = pairs.random.normal(size=(len(neighbor), 3, 5))
+    arguments = (centre, neighbor, vector, derivatives)
+    targets, sums = cpu.merge_rows(*arguments)
+    expected_targets, expected = reference.merge_rows(*arguments)
+    assert targets.tolist() == expected_targets.tolist()
+    np.testing.assert_allclose(sums, expected, atol=1e-13)
+
+
+def test_scattered_rows_equal_their_definition():
+    rng = np.random.default_rng(4)
+    product, targets = rng.normal(size=(3 * 4 + 9, 3)), np.array([0, 2, 5, 6])
+    start = rng.normal(size=(3 * N_ATOMS + 6, 8))
+    got, expected = start.copy(), start.copy()
+    cpu.scatter_rows(3, targets, product, got, 2)
+    reference.scatter_rows(3, targets, product, expected, 2)
+    np.testing.assert_allclose(got, expected, atol=1e-14)
+    assert np.array_equal(got[:, :2], start[:, :2])
+    assert np.array_equal(got[:, 5:], start[:, 5:])
+    assert not np.array_equal(got[:, 2:5], start[:, 2:5])
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-300, 1e-8, 0.01])
+def test_atoms_on_top_of_each_other_give_finite_numbers(distance):
+    start, species = np.array([0, 1]), np.array([0])
+    vector, r = np.array([[0.0, 0.6, 0.8]]) * distance, np.array([distance])
+    c = cpu.expand(start, species, vector, r, TABLE, 1)
+    slopes = cpu.pair_derivatives(vector, r, TABLE)
+    # the broadened density bounds both: h is below 1, its slope below 2 per angstrom
+    assert np.abs(c).max() < 1.0
+    assert np.abs(slopes).max() < 2.0
+    if distance <= 1e-8:
+        np.testing.assert_allclose(c[0, 0, 1:], 0.0, atol=1e-7)
+
+
+def test_results_are_bitwise_the_same_for_any_number_of_threads(monkeypatch):
+    pairs = Pairs(5, n_atoms=40, most=30)
+    n_m = (L_MAX + 1) ** 2
+    weights = pairs.random.normal(size=(40, N_SPECIES, n_m, N_MAX))
+    orders = np.ones(L_MAX + 1)
+    monkeypatch.setattr(threads, "MIN_PAIRS", 1)
+    results = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(threads, "thread_count", lambda count=count: count)
+        c = cpu.expand(*pairs.geometry, TABLE, N_SPECIES)
+        gradient = cpu.pair_gradient(*pairs.geometry, TABLE, weights)
+        features = cpu.spectrum_full(c, orders)
+        pulled = cpu.adjoint_reduced(c, orders, cpu.spectrum_reduced(c, orders))
+        results.append([c, gradient, features, pulled])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_a_kernel_is_spread_over_all_atoms_once(monkeypatch):
+    monkeypatch.setattr(threads, "thread_count", lambda: 3)
+    monkeypatch.setattr(threads, "MIN_PAIRS", 1)
+    counts = np.zeros(10, dtype=int)
+
+    def kernel(low, high, out):
+        out[low:high] += 1
+        assert high - low < 10
+
+    threads.over_atoms(kernel, 10, 100, counts)
+    assert counts.tolist() == [1] * 10

@@ -1,0 +1,149 @@
+from itertools import product
+
+import numpy as np
+import pytest
+
+from otf.configuration import Configuration
+from otf.errors import InputError
+from otf.neighbors import NeighborList, complete_cell
+
+CUTOFF = 4.0
+
+
+def configuration(positions, cell, pbc):
+    positions = np.asarray(positions, dtype=float)
+    return Configuration(
+        np.full(len(positions), 14),
+        positions,
+        np.asarray(cell, dtype=float),
+        np.asarray(pbc, dtype=bool),
+    )
+
+
+def random_case(seed, pbc, *, scale=4.0, spread=6.0, n=6):
+    rng = np.random.default_rng(seed)
+    cell = scale * (np.eye(3) + 0.3 * rng.normal(size=(3, 3)))
+    return configuration(rng.uniform(-spread, spread, (n, 3)), cell, pbc)
+
+
+CASES = {
+    "triclinic": random_case(0, [1, 1, 1]),
+    "smaller than the cutoff": random_case(1, [1, 1, 1], scale=2.5, n=3),
+    "atoms many cells outside": random_case(2, [1, 1, 1], spread=15.0),
+    "slab": random_case(3, [1, 1, 0]),
+    "wire": random_case(4, [0, 0, 1]),
+    "molecule in a cell it leaves": random_case(5, [0, 0, 0], scale=1.0, spread=3.0),
+    "no cell": configuration(
+        random_case(6, [0] * 3).positions, np.zeros((3, 3)), [0] * 3
+    ),
+    "slab without a third vector": configuration(
+        random_case(7, [1, 1, 0]).positions,
+        [[4.0, 0.5, 0.0], [-1.0, 3.5, 0.2], [0.0, 0.0, 0.0]],
+        [1, 1, 0],
+    ),
+    "slab with a vector along its plane": configuration(
+        random_case(8, [1, 0, 1]).positions,
+        [[4.2, 0.0, 0.0], [4.2, 0.0, 0.0], [0.0, 0.0, 5.0]],
+        [1, 0, 1],
+    ),
+    "one atom in a small cell": configuration(
+        [[0.3, 0.2, 0.1]], 2.4 * np.eye(3), [1] * 3
+    ),
+}
+
+
+def all_pairs(c, cutoff):
+    """Return (i, j, vector) by trying every image that can be near enough."""
+    inverse = np.linalg.inv(np.where(c.pbc[:, None], c.cell, complete_cell(c)))
+    # |shift| <= (cutoff + extent of the atoms) / distance of the lattice planes
+    reach = cutoff + np.linalg.norm(np.ptp(c.positions, axis=0))
+    most = np.ceil(reach * np.linalg.norm(inverse, axis=0)).astype(int) * c.pbc
+    found = []
+    for shift in product(*(range(-k, k + 1) for k in most)):
+        image = c.positions + np.array(shift) @ c.cell
+        for i in range(c.n_atoms):
+            vectors = image - c.positions[i]
+            near = np.linalg.norm(vectors, axis=1) < cutoff
+            if shift == (0, 0, 0):
+                near[i] = False
+            found += [(i, j, *vectors[j]) for j in np.flatnonzero(near)]
+    return found
+
+
+def ordered(rows):
+    table = np.array(rows, dtype=float).reshape(-1, 5)
+    return table[np.lexsort(np.round(table, 6).T)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pairs_are_those_of_an_exhaustive_search(name):
+    c = CASES[name]
+    pairs = NeighborList(CUTOFF).pairs(c)
+    first = np.repeat(np.arange(c.n_atoms), np.diff(pairs.first))
+    got = np.column_stack([first, pairs.neighbor, pairs.vector])
+    expected = all_pairs(c, CUTOFF)
+    assert pairs.n_pairs == len(expected) > 0
+    np.testing.assert_allclose(ordered(got), ordered(expected), atol=1e-12)
+    np.testing.assert_allclose(
+        pairs.distance, np.linalg.norm(pairs.vector, axis=1), rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pairs_are_sorted_by_centre_and_neighbour(name):
+    c = CASES[name]
+    pairs = NeighborList(CUTOFF).pairs(c)
+    first = np.repeat(np.arange(c.n_atoms), np.diff(pairs.first))
+    key = first * c.n_atoms + pairs.neighbor
+    assert (np.diff(key) >= 0).all()
+
+
+def test_pairs_do_not_depend_on_what_was_asked_before():
+    finder = NeighborList(CUTOFF)
+    c = CASES["triclinic"]
+    fresh = NeighborList(CUTOFF).pairs(c)
+    finder.pairs(c.moved(c.positions + 0.01))
+    finder.pairs(CASES["slab"])
+    again = finder.pairs(c)
+    assert np.array_equal(again.neighbor, fresh.neighbor)
+    assert np.array_equal(again.vector, fresh.vector)
+
+
+def test_a_pair_at_the_cutoff_is_left_out():
+    dimer = configuration([[0, 0, 0], [0, 0, CUTOFF]], np.zeros((3, 3)), [0] * 3)
+    inside = dimer.moved(np.array([[0, 0, 0], [0, 0, np.nextafter(CUTOFF, 0)]]))
+    assert NeighborList(CUTOFF).pairs(dimer).n_pairs == 0
+    assert NeighborList(CUTOFF).pairs(inside).n_pairs == 2
+
+
+def test_an_isolated_atom_has_no_pairs():
+    atom = configuration([[1.0, 2.0, 3.0]], np.zeros((3, 3)), [0] * 3)
+    pairs = NeighborList(CUTOFF).pairs(atom)
+    assert pairs.n_pairs == 0
+    assert pairs.first.tolist() == [0, 0]
+    assert pairs.vector.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc", "message"),
+    [
+        (np.diag([4.0, 0.0, 4.0]), [1, 1, 1], "zero or infinite length"),
+        (np.diag([4.0, np.nan, 4.0]), [0, 1, 0], "zero or infinite length"),
+        ([[4, 0, 0], [4, 0, 0], [0, 0, 4]], [1, 1, 0], "parallel"),
+    ],
+)
+def test_a_periodic_axis_needs_a_proper_vector(cell, pbc, message):
+    c = configuration([[0, 0, 0]], cell, pbc)
+    with pytest.raises(InputError, match=message):
+        NeighborList(CUTOFF).pairs(c)
+
+
+def test_broken_positions_are_named():
+    c = configuration([[0, 0, np.nan]], np.eye(3), [1] * 3)
+    with pytest.raises(InputError, match="NaN"):
+        NeighborList(CUTOFF).pairs(c)
+
+
+def test_the_cutoff_must_be_positive():
+    with pytest.raises(InputError, match="positive"):
+        NeighborList(0.0)
