@@ -1,0 +1,1 @@
+"""Molecular dynamics: integrators, thermostats, schedules, constraints."""
