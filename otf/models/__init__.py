@@ -1,0 +1,1 @@
+"""Models: descriptors in, energies, forces, stress and their uncertainties out."""

@@ -1,0 +1,163 @@
+"""Energies that are known before learning: subtracted from labels, added back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from otf.configuration import VOIGT
+from otf.neighbors import NeighborList
+from otf.units import BOHR, COULOMB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.configuration import Configuration, FloatArray, IntArray
+
+# Universal screening function: phi(x) = sum c_k exp(-d_k x).
+_SCREENING_C = np.array([0.18175, 0.50986, 0.28022, 0.02817])
+_SCREENING_D = np.array([3.19980, 0.94229, 0.40290, 0.20162])
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineValues:
+    """What a baseline says of one configuration.
+
+    Attributes
+    ----------
+    energies : (n,) eV, of every atom
+    forces : (n, 3) eV/angstrom
+    strain_derivative : (6,) eV, Voigt, dU/dstrain
+    """
+
+    energies: FloatArray
+    forces: FloatArray
+    strain_derivative: FloatArray
+
+
+class Baseline(Protocol):
+    """An additive energy that is not learned."""
+
+    def evaluate(self, configuration: Configuration) -> BaselineValues:
+        """Return energies, forces and strain derivative."""
+        ...
+
+
+class NoBaseline:
+    """Nothing is known before learning."""
+
+    def evaluate(self, configuration: Configuration) -> BaselineValues:
+        """Return zeros."""
+        n = configuration.n_atoms
+        return BaselineValues(np.zeros(n), np.zeros((n, 3)), np.zeros(6))
+
+
+class CompositeBaseline:
+    """The sum of several baselines."""
+
+    def __init__(self, parts: Sequence[Baseline]) -> None:
+        self.parts = tuple(parts)
+
+    def evaluate(self, configuration: Configuration) -> BaselineValues:
+        """Return the summed energies, forces and strain derivative."""
+        total = NoBaseline().evaluate(configuration)
+        for part in self.parts:
+            one = part.evaluate(configuration)
+            total = BaselineValues(
+                total.energies + one.energies,
+                total.forces + one.forces,
+                total.strain_derivative + one.strain_derivative,
+            )
+        return total
+
+
+class CoreRepulsion:
+    """Screened repulsion of the nuclei at distances no label ever visits.
+
+    U = sum over pairs of Z Z' e^2/(4 pi eps0 r) phi(r/a) S(r),
+    a = 0.46850 angstrom/(Z^0.23 + Z'^0.23), and S falls from 1 at half the outer
+    distance to 0 at the outer distance, 0.75 of the sum of the covalent radii, with two
+    continuous derivatives. Beyond it the repulsion is exactly zero.
+
+    Parameters
+    ----------
+    radii
+        Covalent radii in angstrom, indexed by atomic number.
+    species
+        Atomic numbers it will meet; they set the range of its neighbour list.
+
+    References
+    ----------
+    J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Ions in
+    Solids, Pergamon 1985.
+    """
+
+    outer_share = 0.75
+    inner_share = 0.5  # of the outer distance
+
+    def __init__(self, radii: FloatArray, species: Sequence[int]) -> None:
+        self.radii = np.array(radii, dtype=np.float64)
+        self.species = tuple(sorted(int(z) for z in species))
+        largest = max(float(self.radii[z]) for z in self.species)
+        self._neighbors = NeighborList(2.0 * self.outer_share * largest)
+
+    def evaluate(self, configuration: Configuration) -> BaselineValues:
+        """Return energies, forces and strain derivative."""
+        pairs = self._neighbors.pairs(configuration)
+        numbers = configuration.numbers
+        centre = np.repeat(np.arange(len(numbers)), np.diff(pairs.first))
+        outer = self.outer_share * (
+            self.radii[numbers[centre]] + self.radii[numbers[pairs.neighbor]]
+        )
+        close = pairs.distance < outer
+        if not close.any():
+            return NoBaseline().evaluate(configuration)
+        first, second = centre[close], pairs.neighbor[close]
+        vector, distance = pairs.vector[close], pairs.distance[close]
+        energy, slope = self._pair(
+            numbers[first], numbers[second], distance, outer[close]
+        )
+        n = configuration.n_atoms
+        # Every pair is listed from both ends, hence the halves.
+        pull = (0.5 * slope / distance)[:, None] * vector
+        forces = np.zeros((n, 3))
+        np.add.at(forces, first, pull)
+        np.subtract.at(forces, second, pull)
+        tensor = vector.T @ pull
+        return BaselineValues(
+            energies=_summed(first, 0.5 * energy, n),
+            forces=forces,
+            strain_derivative=np.array(
+                [0.5 * (tensor[a, b] + tensor[b, a]) for a, b in VOIGT]
+            ),
+        )
+
+    def _pair(
+        self,
+        first: IntArray,
+        second: IntArray,
+        distance: FloatArray,
+        outer: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return pair energies (eV) and their derivatives by the distance."""
+        z1, z2 = first.astype(np.float64), second.astype(np.float64)
+        length = 0.8854 * BOHR / (z1**0.23 + z2**0.23)
+        terms = _SCREENING_C * np.exp(-np.outer(distance / length, _SCREENING_D))
+        phi = terms.sum(axis=1)
+        phi_slope = -(terms @ _SCREENING_D) / length
+        bare = COULOMB * z1 * z2 / distance
+        inner = self.inner_share * outer
+        x = np.clip((distance - inner) / (outer - inner), 0.0, 1.0)
+        switch = 1.0 - x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
+        switch_slope = -30.0 * x**2 * (1.0 - x) ** 2 / (outer - inner)
+        energy = bare * phi * switch
+        slope = bare * ((phi_slope - phi / distance) * switch + phi * switch_slope)
+        return energy, slope
+
+
+def _summed(index: IntArray, values: FloatArray, n: int) -> FloatArray:
+    total = np.zeros(n)
+    np.add.at(total, index, values)
+    return total

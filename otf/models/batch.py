@@ -1,0 +1,273 @@
+"""Fit a whole data set at once, never holding the design matrix.
+
+References are chosen over all atoms, then the rows of one structure after another are
+folded into a triangular factor by Householder QR; Phi^T Phi is never formed, so small
+singular values survive.
+
+References
+----------
+G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins 2013, section
+5.2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg.lapack import dtpqrt
+
+from otf.configuration import masked_stress
+from otf.errors import OTFError
+from otf.models.basis import Basis
+from otf.models.composition import ElementEnergies
+from otf.models.design import Targets, raw_rows, scaled_rows
+from otf.models.evidence import Spectrum
+from otf.models.interface import FORCEFUL, KINDS, FitReport, PerKind
+from otf.models.solvers import Problem
+from otf.models.sparsify import pivoted_cholesky
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from otf.configuration import Configuration, FloatArray, Labels
+    from otf.models.bayesian_linear import BayesianLinear
+    from otf.models.references import References
+
+    Frames = Sequence[tuple[Configuration, Labels]]
+    Progress = Callable[[str, int, int], None]
+
+_SCALE_FRAMES = 32
+
+
+class TriangularFactor:
+    """R of a QR factorisation of [Phi | y] whose rows arrive in blocks.
+
+    Parameters
+    ----------
+    n_columns
+        Columns of Phi.
+    """
+
+    def __init__(self, n_columns: int) -> None:
+        # Fortran order: LAPACK then works in place.
+        self._triangle = np.zeros((n_columns + 1, n_columns + 1), order="F")
+        self._pending: list[FloatArray] = []
+        self._n_pending = 0
+        self._block = max(4 * n_columns, 256)
+        self.n_rows = 0
+        self.square = 0.0
+
+    def add(self, rows: FloatArray, labels: FloatArray) -> None:
+        """Fold rows (r, m) with labels (r,) in."""
+        self._pending.append(np.column_stack([rows, labels]))
+        self._n_pending += len(labels)
+        self.n_rows += len(labels)
+        self.square += float(labels @ labels)
+        if self._n_pending >= self._block:
+            self._fold()
+
+    def _fold(self) -> None:
+        if not self._n_pending:
+            return
+        block = np.asfortranarray(np.concatenate(self._pending))
+        self._pending, self._n_pending = [], 0
+        size = min(64, len(self._triangle))
+        self._triangle, _, _, info = dtpqrt(
+            0, size, self._triangle, block, overwrite_a=True, overwrite_b=True
+        )
+        if info != 0:
+            raise OTFError(f"the QR factorisation of the design rows failed ({info})")
+
+    def finish(self) -> tuple[FloatArray, FloatArray, float]:
+        """Return R (m, m), Q^T y (m,), and the norm of y outside the span of Phi."""
+        self._fold()
+        upper = np.triu(self._triangle)
+        return upper[:-1, :-1], upper[:-1, -1], float(abs(upper[-1, -1]))
+
+
+def fit_dataset(
+    model: BayesianLinear,
+    frames: Frames,
+    *,
+    n_references: int | None = 1000,
+    bound: float = 1e-8,
+    cur_epsilon: float | None = None,
+    progress: Progress | None = None,
+) -> FitReport:
+    """Fit an empty model to a data set and leave it ready to predict.
+
+    Parameters
+    ----------
+    model
+        Without any labelled structure; afterwards it predicts, but keeps no rows and
+        cannot be extended.
+    frames
+        Structures with labels; missing labels are NaN.
+    n_references
+        Largest number of references of each species; None for no cap.
+    bound
+        Smallest spilling worth a reference.
+    cur_epsilon
+        When given, redundant references are dropped by CUR at this share of the
+        largest eigenvalue.
+    progress
+        Called with (stage, done, total).
+
+    Raises
+    ------
+    OTFError
+        When there are no frames or the model already holds some.
+    """
+    if not frames:
+        raise OTFError("the data set to fit is empty")
+    if model.is_fitted or model.n_frames:
+        raise OTFError("a data set is fitted by an empty model, this one has learned")
+    report = progress or _silent
+    step = max(1, len(frames) // _SCALE_FRAMES)
+    model.prepare([configuration for configuration, _ in frames[::step]])
+    chosen = _select(model, frames, n_references, bound, report)
+    model.basis = Basis.of(chosen, model.options.jitter)
+    if cur_epsilon is not None:
+        model.drop_redundant(cur_epsilon, bound=1e-8)
+    targets = [Targets.of(c, labels, model.baseline) for c, labels in frames]
+    elements = _elements(model, frames, targets)
+    factor = TriangularFactor(model.n_references)
+    for rows, labels in _row_blocks(model, frames, targets, elements, report):
+        factor.add(rows, labels)
+    report("solve", 0, 1)
+    solution = model.solver.solve(_problem(model, factor, frames))
+    model.adopt(solution, elements)
+    report("solve", 1, 1)
+    fit = solution.fit
+    model.report = FitReport(
+        prior_precision=fit.prior_precision,
+        noise_precision=fit.noise_precision,
+        n_effective=fit.n_effective,
+        iterations=fit.iterations,
+        log_evidence=fit.log_evidence,
+        clamps=fit.clamps,
+        n_rows=factor.n_rows,
+        n_references=model.n_references,
+        n_frames=len(frames),
+        errors=prediction_errors(model, frames),
+    )
+    return model.report
+
+
+def prediction_errors(model: BayesianLinear, frames: Frames) -> PerKind:
+    """Return RMSE of energy per atom, forces and stress; 0 for kinds without labels."""
+    parts: dict[str, list[FloatArray]] = {kind: [] for kind in KINDS}
+    for configuration, labels in frames:
+        prediction = model.predict(configuration)
+        energy = (prediction.energy - labels.energy) / configuration.n_atoms
+        parts["energy"].append(np.array([energy]))
+        parts["force"].append((prediction.forces - labels.forces).ravel())
+        known = masked_stress(labels.stress, configuration.pbc)
+        parts["stress"].append(prediction.stress - known)
+    return PerKind(*(_root_mean_square(np.concatenate(parts[k])) for k in KINDS))
+
+
+def _root_mean_square(difference: FloatArray) -> float:
+    known = difference[np.isfinite(difference)]
+    return float(np.sqrt((known**2).mean())) if len(known) else 0.0
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def _select(
+    model: BayesianLinear,
+    frames: Frames,
+    n_references: int | None,
+    bound: float,
+    progress: Progress,
+) -> References:
+    """Choose references of every species by pivoted Cholesky over all atoms."""
+    empty = model.current_basis.references
+    parts = []
+    for done, (configuration, _) in enumerate(frames):
+        progress("describe", done, len(frames))
+        parts.append(empty.like(model.describe(configuration)))
+    pool = empty.joined(*parts)
+    chosen = empty
+    for one in np.unique(pool.species):
+        progress("select", int(one), len(model.descriptor.species))
+        atoms = pool.subset(np.flatnonzero(pool.species == one))
+        index = pivoted_cholesky(
+            atoms, bound=bound, limit=n_references or atoms.n_references
+        )
+        chosen = chosen.joined(atoms.subset(index))
+    return chosen
+
+
+def _elements(
+    model: BayesianLinear, frames: Frames, targets: Sequence[Targets]
+) -> ElementEnergies:
+    known = [k for k, target in enumerate(targets) if len(target.energy)]
+    species = model.descriptor.species
+    shares = [[np.mean(frames[k][0].numbers == z) for z in species] for k in known]
+    return ElementEnergies.fitted(
+        species,
+        np.array(shares).reshape(-1, len(species)),
+        np.array([targets[k].energy[0] for k in known]),
+        model.isolated_energies,
+    )
+
+
+def _row_blocks(
+    model: BayesianLinear,
+    frames: Frames,
+    targets: Sequence[Targets],
+    elements: ElementEnergies,
+    progress: Progress,
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yield the raw weighted rows and labels of one structure and kind at a time."""
+    noise = model.training.noise
+    references = model.current_basis.references
+    for done, ((configuration, _), target) in enumerate(
+        zip(frames, targets, strict=True)
+    ):
+        progress("rows", done, len(frames))
+        raw = raw_rows(model.descriptor, references, model.describe(configuration))
+        for kind, rows in scaled_rows(target, raw, noise).items():
+            weight = model.weights.of(kind)
+            if weight == 0.0 or not len(rows):
+                continue
+            labels = target.of_kind(kind)
+            if kind == "energy":
+                labels = labels - elements.per_atom(configuration).mean()
+            yield weight * rows, weight * labels / noise.of(kind)
+
+
+def _problem(
+    model: BayesianLinear, factor: TriangularFactor, frames: Frames
+) -> Problem:
+    triangle, rotated, outside = factor.finish()
+    # L^-T is upper triangular, so the transformed factor stays a triangle.
+    triangle = model.prior.rows(model.current_basis, triangle)
+    forceful = sum(
+        bool(np.nanmax(np.abs(labels.forces), initial=0.0) > FORCEFUL)
+        for _, labels in frames
+    )
+
+    def residual_square(weights: FloatArray) -> float:
+        left = rotated - triangle @ weights
+        return float(left @ left) + outside**2
+
+    def rows() -> tuple[FloatArray, FloatArray]:
+        # The part of y outside the span stands in one row of zeros.
+        nothing = np.zeros((1, len(triangle)))
+        return np.vstack([triangle, nothing]), np.append(rotated, outside)
+
+    return Problem(
+        spectrum=lambda: Spectrum.of_triangle(
+            triangle, rotated, factor.square, factor.n_rows
+        ),
+        residual_square=residual_square,
+        rows=rows,
+        n_rows=factor.n_rows,
+        n_forceful=forceful,
+        start=(1.0, 1.0),
+    )

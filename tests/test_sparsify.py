@@ -1,0 +1,164 @@
+"""Choice of references: what is spanned is not taken, what is not is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.linalg import eigvalsh, solve
+
+from otf.models.basis import Basis
+from otf.models.covariance import Gaussian, Polynomial
+from otf.models.references import References
+from otf.models.sparsify import (
+    FarthestPoint,
+    LeverageColumns,
+    PivotedCholesky,
+    leverage,
+    pivoted_cholesky,
+    redundant_columns,
+    spilling_of,
+)
+
+JITTER = 1e-8
+
+
+def environments(features, covariance=None, species=None):
+    if species is None:
+        species = np.zeros(len(features), dtype=np.int64)
+    return References.of(features, species, covariance or Polynomial(1), 1e-6)
+
+
+def random_environments(n, q=6, seed=0, covariance=None):
+    rng = np.random.default_rng(seed)
+    return environments(rng.normal(size=(n, q)), covariance)
+
+
+def groups(sizes, q=12, seed=0):
+    """Groups of equal environments, unequal between groups."""
+    rng = np.random.default_rng(seed)
+    features = np.repeat(rng.normal(size=(len(sizes), q)), sizes, axis=0)
+    return environments(features), np.repeat(np.arange(len(sizes)), sizes)
+
+
+def greedy(matrix, bound, limit):
+    """Pivoted Cholesky as in the textbooks, on a matrix held whole."""
+    left = matrix.copy()
+    own = matrix.diagonal()
+    picks = []
+    while len(picks) < limit:
+        share = left.diagonal() / own
+        share[picks] = -1.0
+        pick = int(np.argmax(share))
+        if share[pick] <= bound:
+            break
+        picks.append(pick)
+        left -= np.outer(left[pick], left[pick]) / left[pick, pick]
+    return picks
+
+
+@pytest.mark.parametrize("n", [60, 2000])
+def test_pivots_are_those_of_the_textbook_algorithm(n):
+    # 2000 candidates are more than one pool, 150 pivots more than one block.
+    atoms = random_environments(n, q=8, covariance=Gaussian(0.5))
+    limit = min(n, 150)
+    ours = pivoted_cholesky(atoms, bound=1e-6, limit=limit)
+    expected = greedy(atoms.kernel(atoms), 1e-6, limit)
+    np.testing.assert_array_equal(ours, expected[: len(ours)])
+    assert len(ours) == len(expected)
+
+
+def test_candidates_spanned_by_known_references_are_not_chosen():
+    atoms = random_environments(200, covariance=Gaussian(0.5))
+    basis = Basis.of(atoms.subset(np.arange(50)), JITTER)
+    known = basis.whiten(basis.references.kernel(atoms))
+    chosen = pivoted_cholesky(atoms, bound=1e-2, limit=200, known=known)
+    assert not np.intersect1d(chosen, np.arange(50)).size
+    grown, _ = basis.appended(atoms.subset(chosen))
+    assert basis.spilling(atoms).max() > 1e-2
+    assert grown.spilling(atoms).max() <= 1e-2 * (1 + 1e-6)
+
+
+def test_trace_error_of_a_rank_eight_kernel_ends_at_eight_columns():
+    atoms = random_environments(100, q=8)
+    matrix = atoms.kernel(atoms)
+    tail = np.append(np.cumsum(eigvalsh(matrix))[::-1][1:], 0.0)
+    chosen = pivoted_cholesky(atoms, bound=1e-10, limit=100)
+    assert len(chosen) == 8
+    for k in range(1, 9):
+        inner, cross = chosen[:k], matrix[:, chosen[:k]]
+        block = matrix[np.ix_(inner, inner)]
+        error = np.trace(matrix) - np.trace(cross @ solve(block, cross.T))
+        # The eigenvectors are the best k columns there are.
+        assert error >= tail[k - 1] - 1e-9
+        assert (error < 1e-9) == (k == 8)
+
+
+def test_isolated_atoms_are_never_chosen():
+    features = np.random.default_rng(0).normal(size=(5, 6))
+    features[2] = 0.0
+    atoms = environments(features)
+    for selector in (PivotedCholesky(1e-6), FarthestPoint(1e-6)):
+        assert sorted(selector.select(atoms, limit=5)) == [0, 1, 3, 4]
+
+
+def test_farthest_point_takes_one_of_each_group():
+    atoms, group = groups([5, 1, 3, 7])
+    chosen = FarthestPoint(1e-6).select(atoms, limit=16)
+    assert sorted(group[chosen]) == [0, 1, 2, 3]
+
+
+def test_farthest_point_takes_the_farthest():
+    # On a circle with k = cos: 0 and 180 degrees are farther than 10 and 20.
+    angles = np.deg2rad([0.0, 10.0, 20.0, 180.0])
+    atoms = environments(np.column_stack([np.cos(angles), np.sin(angles)]))
+    assert FarthestPoint(1e-6).select(atoms, limit=2).tolist() == [0, 3]
+
+
+def test_leading_columns_are_not_taken_twice_from_a_group():
+    atoms, group = groups([64, 2, 2, 1, 1])
+    chosen = LeverageColumns().select(atoms, limit=5)
+    assert sorted(group[chosen]) == [0, 1, 2, 3, 4]
+
+
+def test_dropping_redundant_columns_leaves_one_of_each_group():
+    atoms, group = groups([64, 2, 2, 1, 1])
+    matrix = atoms.kernel(atoms)
+    dropped = redundant_columns(matrix, epsilon=1e-9)
+    kept = np.setdiff1d(np.arange(len(matrix)), dropped)
+    assert sorted(group[kept]) == [0, 1, 2, 3, 4]
+    assert spilling_of(matrix, kept, dropped).max() < 1e-8
+    # The columns of largest leverage taken at once would delete a whole group.
+    at_once = np.argsort(-leverage(matrix, epsilon=1e-9), kind="stable")
+    survivors = group[np.sort(at_once[len(dropped) :])]
+    assert len(set(survivors)) < 5
+
+
+def test_first_dropped_column_has_the_largest_leverage():
+    atoms, _ = groups([3, 9, 2], seed=3)
+    matrix = atoms.kernel(atoms)
+    weights = leverage(matrix, epsilon=1e-9)
+    first = redundant_columns(matrix, epsilon=1e-9)[0]
+    assert weights[first] == pytest.approx(weights.max(), rel=1e-6)
+
+
+def test_leverages_sum_to_one():
+    atoms, _ = groups([4, 3, 2])
+    weights = leverage(atoms.kernel(atoms), epsilon=1e-9)
+    assert weights.sum() == pytest.approx(1.0, rel=1e-12)
+
+
+def test_independent_columns_are_not_redundant():
+    atoms = random_environments(6, q=10)
+    assert len(redundant_columns(atoms.kernel(atoms), epsilon=1e-9)) == 0
+
+
+def test_spilling_is_the_share_of_covariance_that_is_not_spanned():
+    atoms = random_environments(8, q=5, covariance=Polynomial(2))
+    matrix = atoms.kernel(atoms)
+    kept, dropped = np.arange(4), np.arange(4, 8)
+    cross = matrix[np.ix_(kept, dropped)]
+    inner = solve(matrix[np.ix_(kept, kept)], cross)
+    expected = 1 - (cross * inner).sum(axis=0) / matrix.diagonal()[dropped]
+    np.testing.assert_allclose(
+        spilling_of(matrix, kept, dropped), expected, atol=1e-9
+    )
