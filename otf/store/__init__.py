@@ -1,0 +1,1 @@
+"""Files: journal, checkpoints, trajectory, model file, importers."""

@@ -1,0 +1,285 @@
+"""The model file: one HDF5 file that proves itself.
+
+It carries the model's arrays, what the model was made of, and a few frames with the
+energies, forces and stresses the model gave when it was saved. A program, a backend or
+a machine that does not find the same values again must not use it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+import h5py
+import numpy as np
+
+from otf.configuration import Configuration, Labels
+from otf.errors import StoreError
+from otf.store.disk import checksum, write_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from otf.configuration import FloatArray
+    from otf.potential import Arrays
+
+VERSION = 1
+_FORMAT = "otf-md model"
+_ARRAYS = "arrays"
+_PROOF = "proof"
+_METADATA = "metadata"
+
+Proof = list[tuple[Configuration, Labels]]
+
+
+class Predicted(Protocol):
+    """What a prediction and labels have in common."""
+
+    @property
+    def energy(self) -> float:
+        """Return eV."""
+        ...
+
+    @property
+    def forces(self) -> FloatArray:
+        """Return (n, 3) eV/angstrom."""
+        ...
+
+    @property
+    def stress(self) -> FloatArray:
+        """Return (6,) eV/angstrom^3."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A model as it was saved.
+
+    Attributes
+    ----------
+    arrays : of the model, for its ``from_arrays``
+    metadata : settings, fingerprint of the data, versions: plain JSON
+    proof : frames with the energy, forces and stress the model gave
+    """
+
+    arrays: Arrays
+    metadata: Mapping[str, object]
+    proof: Proof
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """How far a value may be from the proof.
+
+    The defaults are what double precision leaves after sums in another order.
+
+    Attributes
+    ----------
+    energy : eV/atom
+    forces : eV/angstrom, largest component
+    stress : eV/angstrom^3, largest component
+    """
+
+    energy: float = 1e-7
+    forces: float = 1e-6
+    stress: float = 1e-7
+
+
+def write_model(
+    path: Path,
+    arrays: Arrays,
+    *,
+    metadata: Mapping[str, object],
+    proof: Sequence[tuple[Configuration, Predicted]],
+) -> None:
+    """Write a model file aside, then rename it into place.
+
+    Parameters
+    ----------
+    path
+        An existing file is replaced.
+    arrays
+        ``model.to_arrays()``; a name may hold ``/``, which makes groups.
+    metadata
+        Whatever JSON can hold.
+    proof
+        Frames and what the model predicts for them.
+
+    Raises
+    ------
+    StoreError
+        When the disk is full or fails; an older file then stands.
+    """
+    groups: dict[str, Arrays] = {_ARRAYS: arrays}
+    for k, (configuration, predicted) in enumerate(proof):
+        groups[f"{_PROOF}/{k}"] = _frame_arrays(configuration, predicted)
+    text = json.dumps(metadata)
+    # HDF5 is made in memory: it cannot be closed on a full disk.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["format"] = _FORMAT
+        file.attrs["version"] = VERSION
+        file[_METADATA] = text
+        for name, group in groups.items():
+            _write_group(file.create_group(name), group)
+        file.attrs["checksum"] = _checksum(text, groups)
+    write_aside(path, lambda handle: _copy(buffer, handle))
+
+
+def _copy(buffer: io.BytesIO, handle: BinaryIO) -> None:
+    handle.write(buffer.getbuffer())
+
+
+def read_model(path: Path) -> ModelFile:
+    """Return the content of a model file.
+
+    Raises
+    ------
+    StoreError
+        When the file is missing, foreign, newer than this program or damaged.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no such model file")
+    try:
+        with h5py.File(path, "r") as file:
+            form, number = file.attrs.get("format"), int(file.attrs.get("version", 0))
+            _require_ours(path, form, number)
+            text = file[_METADATA].asstr()[()]
+            names = [_ARRAYS, *(f"{_PROOF}/{k}" for k in range(_count(file)))]
+            groups = {name: _read_group(file[name]) for name in names}
+            intact = int(file.attrs["checksum"]) == _checksum(text, groups)
+            metadata = json.loads(text)
+            proof = [_frame(groups[name]) for name in names[1:]]
+    except StoreError:
+        raise
+    except Exception as error:  # a damaged HDF5 file raises whatever it likes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StoreError(
+            f"{path}: is no model file, or is damaged or cut short ({reason})"
+        ) from error
+    if not intact:
+        raise StoreError(f"{path}: is damaged (checksum); take another copy")
+    return ModelFile(groups[_ARRAYS], metadata, proof)
+
+
+def verify(
+    predict: Callable[[Configuration], Predicted],
+    proof: Sequence[tuple[Configuration, Labels]],
+    *,
+    tolerances: Tolerances | None = None,
+) -> None:
+    """Check that a model gives what it gave when it was saved.
+
+    Parameters
+    ----------
+    predict
+        The loaded model.
+    proof
+        Of the model file; a NaN there is not compared.
+    tolerances
+        Those of double precision when None.
+
+    Raises
+    ------
+    StoreError
+        When there is nothing to compare, or a value disagrees; names the worst.
+    """
+    if not proof:
+        raise StoreError("the model file has no proof frames and cannot be trusted")
+    limits = tolerances or Tolerances()
+    for k, (configuration, expected) in enumerate(proof):
+        found = predict(configuration)
+        n = configuration.n_atoms
+        checks = [
+            ("energy", found.energy / n, expected.energy / n, "eV/atom"),
+            ("forces", found.forces, expected.forces, "eV/angstrom"),
+            ("stress", found.stress, expected.stress, "eV/angstrom^3"),
+        ]
+        for name, got, wanted, unit in checks:
+            limit = getattr(limits, name)
+            difference = _largest_difference(np.asarray(got), np.asarray(wanted))
+            if not difference <= limit:  # NaN must fail
+                raise StoreError(
+                    f"the model does not give its own {name} again: proof frame {k} is "
+                    f"off by {difference:.3g} {unit}, allowed are {limit:.3g}; the "
+                    "file belongs to another version or backend: save it again there"
+                )
+
+
+def _largest_difference(found: FloatArray, expected: FloatArray) -> float:
+    if found.shape != expected.shape:
+        return np.inf
+    known = ~np.isnan(expected)
+    return float(np.max(np.abs(found[known] - expected[known]), initial=0.0))
+
+
+def _require_ours(path: Path, form: object, number: int) -> None:
+    if form != _FORMAT:
+        raise StoreError(f"{path}: is an HDF5 file, but no model of otf-md")
+    if number > VERSION:
+        raise StoreError(
+            f"{path}: has model format version {number}, this program reads up to "
+            f"{VERSION}; update otf-md"
+        )
+
+
+def _checksum(text: str, groups: Mapping[str, Arrays]) -> int:
+    flat = {
+        f"{g}/{name}": a for g, group in groups.items() for name, a in group.items()
+    }
+    return checksum(flat | {_METADATA: np.array(text)})
+
+
+def _write_group(group: h5py.Group, arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        value = np.asarray(array, order="C")
+        if value.dtype.kind == "U":  # HDF5 knows no UTF-32
+            group[name] = np.char.encode(value.astype(np.str_), "utf-8")
+            group[name].attrs["text"] = value.dtype.str
+        else:
+            group[name] = value
+
+
+def _read_group(group: h5py.Group) -> dict[str, NDArray[np.generic]]:
+    out: dict[str, NDArray[np.generic]] = {}
+
+    def take(name: str, node: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(node, h5py.Dataset):
+            value = np.asarray(node[()])
+            if "text" in node.attrs:
+                value = np.char.decode(value, "utf-8").astype(node.attrs["text"])
+            out[name] = value
+
+    group.visititems(take)
+    return out
+
+
+def _count(file: h5py.File) -> int:
+    return len(file[_PROOF]) if _PROOF in file else 0
+
+
+def _frame_arrays(configuration: Configuration, predicted: Predicted) -> Arrays:
+    values = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
+    out = {name: np.asarray(v) for name, v in values.items() if v is not None}
+    for name in ("energy", "forces", "stress"):
+        out[f"predicted/{name}"] = np.asarray(getattr(predicted, name), np.float64)
+    return out
+
+
+def _frame(arrays: Arrays) -> tuple[Configuration, Labels]:
+    values = {
+        name: array.item() if array.ndim == 0 else array
+        for name, array in arrays.items()
+        if not name.startswith("predicted/")
+    }
+    labels = Labels(
+        energy=float(arrays["predicted/energy"]),
+        forces=np.asarray(arrays["predicted/forces"], dtype=np.float64),
+        stress=np.asarray(arrays["predicted/stress"], dtype=np.float64),
+    )
+    return Configuration(**values), labels  # type: ignore[arg-type]

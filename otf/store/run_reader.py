@@ -1,0 +1,144 @@
+"""A run as its files tell it, for those who only look: show and report.
+
+Works beside a live run and after a kill; nothing is written, no lock is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from otf.errors import StoreError
+from otf.store import journal as journals
+from otf.store.checkpoint import load_newest
+from otf.store.entries import (
+    Audit,
+    Decision,
+    Entry,
+    Finish,
+    Label,
+    Resume,
+    Retrain,
+    Rollback,
+    Stage,
+    Start,
+    from_record,
+)
+from otf.store.lock import is_locked
+from otf.store.schema import RunFolder
+from otf.store.thermo import COLUMNS, read_thermo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from otf.configuration import FloatArray
+    from otf.store.checkpoint import Checkpoint
+    from otf.store.record_file import Record
+
+_E = TypeVar("_E", bound=Entry)
+
+
+@dataclass(frozen=True, eq=False)
+class RunView:
+    """What a run has done so far; records a resume took back are left out.
+
+    Attributes
+    ----------
+    folder : of the run
+    start : what was asked for
+    labels : every label paid for, those of superseded steps too
+    decisions, retrains, rollbacks, audits, stages, resumes : in order
+    thermo : columns of the table by name
+    checkpoint : the newest whole one, None before the first
+    finish : None while the run is not over
+    running : whether a process works on it now
+    """
+
+    folder: RunFolder
+    start: Start
+    labels: list[Label]
+    decisions: list[Decision]
+    retrains: list[Retrain]
+    rollbacks: list[Rollback]
+    audits: list[Audit]
+    stages: list[Stage]
+    resumes: list[Resume]
+    thermo: Mapping[str, FloatArray]
+    checkpoint: Checkpoint | None
+    finish: Finish | None
+    running: bool
+
+    @property
+    def step(self) -> int:
+        """Return the last step that can be seen."""
+        steps = self.thermo["step"]
+        saved = 0 if self.checkpoint is None else self.checkpoint.state.step
+        return int(steps[-1]) if len(steps) else saved
+
+    @classmethod
+    def load(cls, path: Path) -> RunView:
+        """Read the folder of a run.
+
+        Raises
+        ------
+        StoreError
+            When there is no run in the folder, or a file of it is damaged.
+        """
+        folder = RunFolder(path)
+        if not folder.journal.is_file():
+            raise StoreError(f"{path}: there is no run in this folder")
+        entries = list(standing(journals.read(folder.journal)))
+        starts = _only(Start, entries)
+        if not starts:
+            raise StoreError(f"{path}: the run ended before it wrote anything")
+        finishes = _only(Finish, entries)
+        thermo = (
+            read_thermo(folder.thermo)
+            if folder.thermo.is_file()
+            else {name: np.empty(0) for name in COLUMNS}
+        )
+        return cls(
+            folder=folder,
+            start=starts[-1],
+            labels=_only(Label, entries),
+            decisions=_only(Decision, entries),
+            retrains=_only(Retrain, entries),
+            rollbacks=_only(Rollback, entries),
+            audits=_only(Audit, entries),
+            stages=_only(Stage, entries),
+            resumes=_only(Resume, entries),
+            thermo=thermo,
+            checkpoint=load_newest(folder),
+            finish=finishes[-1] if finishes else None,
+            running=is_locked(folder.lock),
+        )
+
+
+def standing(records: Iterable[Record]) -> list[Entry]:
+    """Return the entries that stand once every resume has taken back what it must.
+
+    Raises
+    ------
+    StoreError
+        When a record lacks a field.
+    """
+    kept: list[tuple[int, Entry]] = []
+    for record in records:
+        entry = from_record(record)
+        if entry is None:
+            continue
+        if isinstance(entry, Resume):
+            kept = [
+                (offset, e)
+                for offset, e in kept
+                if offset < entry.journal_size or isinstance(e, (Start, Label, Resume))
+            ]
+        kept.append((record.offset, entry))
+    return [entry for _, entry in kept]
+
+
+def _only(cls: type[_E], entries: list[Entry]) -> list[_E]:
+    return [entry for entry in entries if isinstance(entry, cls)]

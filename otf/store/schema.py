@@ -1,0 +1,87 @@
+"""Names of everything in a run folder; no path of a run is written anywhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)-step-(\d+)\.npz")
+_MODEL_STATE = re.compile(r"model-(\d+)\.npz")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside the folder of one run."""
+
+    path: Path
+
+    @property
+    def input(self) -> Path:
+        """Return the copy of the input file."""
+        return self.path / "input.toml"
+
+    @property
+    def journal(self) -> Path:
+        """Return the journal, the truth about labels and decisions."""
+        return self.path / "journal.bin"
+
+    @property
+    def frames(self) -> Path:
+        """Return the raw frames, the truth behind the trajectory."""
+        return self.path / "frames.bin"
+
+    @property
+    def trajectory(self) -> Path:
+        """Return the H5MD trajectory, derived from the frames."""
+        return self.path / "trajectory.h5md"
+
+    @property
+    def thermo(self) -> Path:
+        """Return the table for people and spreadsheets."""
+        return self.path / "thermo.csv"
+
+    @property
+    def model(self) -> Path:
+        """Return the model of a finished run."""
+        return self.path / "model.h5"
+
+    @property
+    def report(self) -> Path:
+        """Return the page about the run."""
+        return self.path / "report.html"
+
+    @property
+    def stop(self) -> Path:
+        """Return the file whose presence ends the run at its next step."""
+        return self.path / "STOP"
+
+    @property
+    def lock(self) -> Path:
+        """Return the file the running process holds locked."""
+        return self.path / "lock"
+
+    def checkpoint(self, serial: int, step: int) -> Path:
+        """Return a checkpoint; serials grow, steps fall back at a roll-back."""
+        return self.path / f"checkpoint-{serial:06d}-step-{step}.npz"
+
+    def model_state(self, serial: int) -> Path:
+        """Return the model arrays that checkpoint ``serial`` was the first to use."""
+        return self.path / f"model-{serial:06d}.npz"
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Return (serial, path) of all checkpoints, oldest first."""
+        return self._numbered(_CHECKPOINT)
+
+    def model_states(self) -> list[tuple[int, Path]]:
+        """Return (serial, path) of all files of model arrays, oldest first."""
+        return self._numbered(_MODEL_STATE)
+
+    def _numbered(self, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
+        if not self.path.is_dir():
+            return []
+        matches = ((pattern.fullmatch(p.name), p) for p in self.path.iterdir())
+        return sorted((int(m[1]), p) for m, p in matches if m)

@@ -1,0 +1,172 @@
+"""thermo.csv: one line a step interval, for people and spreadsheets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from otf.errors import StoreError
+from otf.store.disk import explained, sync_directory, write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from otf.configuration import FloatArray
+
+
+@dataclass(frozen=True)
+class ThermoRow:
+    """One line; the names are the columns and carry the units."""
+
+    step: int
+    time_fs: float
+    temperature_K: float  # noqa: N815 - the unit in the name of a column
+    kinetic_eV: float  # noqa: N815
+    potential_eV: float  # noqa: N815
+    conserved_eV: float  # noqa: N815
+    learning_work_eV: float  # noqa: N815
+    pressure_GPa: float  # noqa: N815
+    e_eV_per_A: float  # noqa: N815
+    threshold_eV_per_A: float  # noqa: N815
+    max_spilling: float
+    labelled: bool
+
+
+COLUMNS = tuple(f.name for f in fields(ThermoRow))
+_HEADER = (",".join(COLUMNS) + "\n").encode()
+
+
+class ThermoLog:
+    """The table open for append by its only writer.
+
+    Parameters
+    ----------
+    path
+        Created with its header when missing; a torn last line is cut off.
+
+    Raises
+    ------
+    StoreError
+        When the file cannot be opened or is another table.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with explained(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._descriptor = os.open(path, flags, 0o644)
+            try:
+                self._size = self._take_over()
+            except BaseException:
+                self.close()
+                raise
+
+    def _take_over(self) -> int:
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        os.ftruncate(self._descriptor, len(whole))
+        if not whole:
+            write_all(self._descriptor, _HEADER)
+            os.fsync(self._descriptor)
+            sync_directory(self.path.parent)
+            return len(_HEADER)
+        _require_header(self.path, whole)
+        return len(whole)
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all whole lines."""
+        return self._size
+
+    def append(self, row: ThermoRow) -> None:
+        """Append one line.
+
+        Raises
+        ------
+        StoreError
+            When the disk is full or fails; the table then ends at the line before.
+        """
+        line = (",".join(_text(value) for value in astuple(row)) + "\n").encode()
+        with explained(self.path):
+            try:
+                write_all(self._descriptor, line)
+            except BaseException:
+                os.ftruncate(self._descriptor, self._size)
+                raise
+        self._size += len(line)
+
+    def truncate(self, size: int) -> None:
+        """Cut the table back to an earlier ``size``.
+
+        Raises
+        ------
+        StoreError
+            When the table is shorter.
+        """
+        if size > self._size:
+            raise StoreError(
+                f"{self.path}: has {self._size} bytes, fewer than the {size} its "
+                "checkpoint counts on"
+            )
+        with explained(self.path):
+            os.ftruncate(self._descriptor, max(size, len(_HEADER)))
+        self._size = max(size, len(_HEADER))
+
+    def sync(self) -> None:
+        """Return when every line is on the disk."""
+        with explained(self.path):
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_thermo(path: Path) -> dict[str, FloatArray]:
+    """Return the columns of a table by name, also beside a live run.
+
+    Raises
+    ------
+    StoreError
+        When the file is missing or is another table.
+    """
+    with explained(path):
+        content = path.read_bytes()
+    content = content[: content.rfind(b"\n") + 1]
+    if not content:
+        return {name: np.empty(0) for name in COLUMNS}
+    _require_header(path, content)
+    try:
+        rows = [
+            [float(x) for x in line.split(",")]
+            for line in content.decode().splitlines()[1:]
+        ]
+        table = np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))
+    except ValueError as error:
+        raise StoreError(f"{path}: a line is no row of numbers ({error})") from error
+    return {name: table[:, k].copy() for k, name in enumerate(COLUMNS)}
+
+
+def _text(value: float) -> str:
+    if isinstance(value, (bool, np.bool_, int, np.integer)):
+        return str(int(value))
+    return f"{float(value):.12g}"
+
+
+def _require_header(path: Path, content: bytes) -> None:
+    if not content.startswith(_HEADER):
+        raise StoreError(
+            f"{path}: is no table of this program (its first line must be "
+            f"{_HEADER.decode().strip()!r}); move it away"
+        )
