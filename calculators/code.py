@@ -1,0 +1,219 @@
+"""What is special about one reference code: how to build, prepare and judge it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ase.data import chemical_symbols
+
+from otf.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from otf.configuration import Configuration
+
+    Arguments = Mapping[str, object]
+
+# ASE ships no types, so a calculator is Any at this one door.
+Calculator = Any
+
+# Where and how a code runs: none of it moves the numbers beyond their tolerance.
+NOT_PHYSICS = frozenset(
+    {
+        "command",
+        "debug",
+        "directory",
+        "label",
+        "max_iterations",
+        "mixer",
+        "mixer_damping",
+        "mixer_memory",
+        "pp_paths",
+        "profile",
+        "pseudo_dir",
+        "txt",
+        "verbosity",
+    }
+)
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """Where a code says what went wrong, because ASE does not tell.
+
+    Attributes
+    ----------
+    path : the file the code writes, given the calculator
+    not_converged : text that means an SCF without convergence, in codes that return
+        energy and forces all the same
+    telling : texts that mark the line of an error
+    """
+
+    path: Callable[[Calculator], Path]
+    not_converged: str | None = None
+    telling: tuple[str, ...] = ()
+
+    def clear(self, calculator: Calculator) -> None:
+        """Remove the file, so that what is read later is of the next call."""
+        self.path(calculator).unlink(missing_ok=True)
+
+    def says_not_converged(self, calculator: Calculator) -> bool:
+        """Return whether the SCF did not converge; the file has to be there."""
+        if self.not_converged is None:
+            return False
+        return self.not_converged in self.path(calculator).read_text(errors="replace")
+
+    def last_words(self, calculator: Calculator) -> str:
+        """Return the last telling line and the one after it; empty without any."""
+        try:
+            lines = self.path(calculator).read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        for k in range(len(lines) - 1, -1, -1):
+            if any(text in lines[k] for text in self.telling):
+                return " ".join(" ".join(lines[k : k + 2]).split())
+        return ""
+
+
+def leave_electrons(calculator: Calculator, configuration: Configuration) -> None:
+    """Leave charge and spin to what the code reads from the Atoms object."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A reference code with its arguments, ready to build calculators.
+
+    Attributes
+    ----------
+    name : as in the input file
+    version : of the code, part of the fingerprint
+    arguments : what the user gave, defaults of ours filled in
+    construct : builds an ASE calculator from keyword arguments
+    ladder : changes of arguments for the first, second, ... retry; they help the SCF
+        and leave the physics as it is
+    prepare : hands charge and spin of a configuration to the calculator
+    elements : atomic numbers it has parameters for; None when only the code knows
+    keywords : every argument it can have; None asks the signature of ``construct``
+    output : the file that says what went wrong, for codes that run elsewhere
+    gamma_only : no k points, so cells of different size do not belong together
+    notice : one sentence on what the numbers are worth; empty for none
+    checksums : file name -> SHA-256 of every pseudopotential or parameter file
+    """
+
+    name: str
+    version: str
+    arguments: Arguments
+    construct: Callable[..., Calculator]
+    ladder: tuple[Arguments, ...] = ()
+    prepare: Callable[[Calculator, Configuration], None] = leave_electrons
+    elements: frozenset[int] | None = None
+    keywords: frozenset[str] | None = None
+    output: OutputFile | None = None
+    gamma_only: bool = False
+    notice: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def takes_electrons(self) -> bool:
+        """Return whether charge and spin of a configuration reach the code."""
+        return self.prepare is not leave_electrons
+
+    def build(self, attempt: int = 0) -> Calculator:
+        """Return a new calculator for this attempt, 0 being the first.
+
+        Raises
+        ------
+        InputError
+            When the code refuses its arguments.
+        """
+        steps: tuple[Arguments, ...] = ({}, *self.ladder)
+        arguments = {**self.arguments, **steps[min(attempt, len(self.ladder))]}
+        try:
+            return self.construct(**arguments)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"calculator {self.name!r} refuses its arguments: {one_line(error)} "
+                "(input file: [reference.arguments])"
+            ) from error
+
+    def require_elements(self, numbers: frozenset[int]) -> None:
+        """Raise when an atomic number has no parameters in this code.
+
+        Raises
+        ------
+        InputError
+            Names the elements and those that are possible.
+        """
+        if self.elements is None or numbers <= self.elements:
+            return
+        missing = ", ".join(
+            chemical_symbols[z] for z in sorted(numbers - self.elements)
+        )
+        known = " ".join(chemical_symbols[z] for z in sorted(self.elements))
+        raise InputError(
+            f"calculator {self.name!r} has no parameters for {missing}; "
+            f"it knows {known} (input file: [reference] calculator)"
+        )
+
+    def fingerprint(self, n_atoms: int | None = None) -> str:
+        """Return a hash of everything that sets the energy scale.
+
+        Labels of different fingerprints never share a training set. Paths, threads
+        and mixing are left out.
+
+        Parameters
+        ----------
+        n_atoms
+            Part of the hash for codes without k points: their energy per atom depends
+            on the size of the cell.
+        """
+        physics = {k: v for k, v in self.arguments.items() if k not in NOT_PHYSICS}
+        record = {
+            "code": self.name,
+            "version": self.version,
+            "arguments": physics,
+            "checksums": dict(self.checksums),
+            "n_atoms": n_atoms if self.gamma_only else None,
+        }
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"), default=plain)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plain(value: object) -> object:
+    """Return an array as a list, and an object by its type, for canonical JSON."""
+    to_list = getattr(value, "tolist", None)
+    if to_list is not None:
+        return to_list()
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def one_line(error: BaseException, *, limit: int = 200) -> str:
+    """Return class and message of an exception; of a long message its tail."""
+    text = " ".join(str(error).split())
+    if len(text) > limit:
+        text = "..." + text[-limit:]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); it is named in the input file "
+            "under [reference.arguments]"
+        ) from error
