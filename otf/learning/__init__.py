@@ -1,0 +1,1 @@
+"""On-the-fly learning: a potential that decides when to call its reference."""

@@ -1,0 +1,431 @@
+"""A potential that learns while it is used.
+
+``LearningPotential`` is a model, a policy and a reference behind the protocol of any
+potential, so that every sampler and every ASE driver learns on the fly without knowing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from otf.calculators.geometry import require_sane_distances
+from otf.learning.bootstrap import rattled
+from otf.learning.policy import Assessment, Reason, decide
+from otf.learning.queue import Queue, under
+from otf.learning.screen import Screen
+from otf.potential import ModelChange, Untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.configuration import Configuration, IntArray, Labels
+    from otf.descriptors.interface import Environments
+    from otf.learning.audit import Auditor, Verdict
+    from otf.learning.calibration import Calibration
+    from otf.learning.policy import Policy, Rules
+    from otf.models.bayesian_linear import BayesianLinear
+    from otf.models.interface import FitReport
+    from otf.potential import Arrays, Prediction, ReferenceCalculator, Uncertainty
+
+logger = logging.getLogger(__name__)
+
+
+# Numbers the copies of critical steps apart from those a run starts with.
+CRITICAL_COPY = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """One reference call, with what the model had said before it.
+
+    Attributes
+    ----------
+    step : the sampler's clock
+    reason : why the reference was called
+    threshold : t in eV/angstrom
+    configuration, labels : the frame
+    before : prediction before the frame was learned, its uncertainty included; None
+        for frames that no prediction was made for
+    """
+
+    step: int
+    reason: Reason
+    threshold: float
+    configuration: Configuration
+    labels: Labels
+    before: Prediction | None
+
+    @property
+    def error(self) -> float:
+        """Return e in eV/angstrom, NaN when no model could say."""
+        if self.before is None or self.before.uncertainty is None:
+            return float("nan")
+        errors = self.before.uncertainty.errors
+        return float("nan") if errors is None else float(errors.max())
+
+    @property
+    def max_spilling(self) -> float:
+        """Return the largest spilling, NaN when no model could say."""
+        if self.before is None or self.before.uncertainty is None:
+            return float("nan")
+        return float(self.before.uncertainty.spilling.max())
+
+
+class _Part(Protocol):
+    def state(self) -> Arrays: ...
+
+    def restore(self, state: Arrays) -> None: ...
+
+
+class LearningLog(Protocol):
+    """Where a learning potential writes what it does."""
+
+    def decision(self, decision: Decision) -> None:
+        """Write one reference call."""
+        ...
+
+    def retrain(self, step: int, report: FitReport) -> None:
+        """Write one fit."""
+        ...
+
+
+@dataclass(frozen=True)
+class LearningOptions:
+    """Numbers of the learning loop that are not part of the decision.
+
+    Attributes
+    ----------
+    rattles : displacements in angstrom of the labelled copies a run starts with
+    seed : of the rattling noise
+    max_force : eV/angstrom, a predicted force above it is unphysical
+    recent_label : a critical step this soon after a label also labels a rattled copy
+    rollback_labels : frames labelled at a roll-back
+    minimum_frames : labelled frames a species must be in before it is predicted
+    """
+
+    rattles: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
+    seed: int = 0
+    max_force: float = 100.0
+    recent_label: int = 5
+    rollback_labels: int = 3
+    minimum_frames: int = 3
+
+
+class LearningPotential:
+    """Model + policy + reference, behind the protocol of a potential.
+
+    Parameters
+    ----------
+    model
+        May be empty; then the first prediction labels rattled copies of its structure.
+    reference
+        Called when the decision says so.
+    policy, rules, calibration, auditor
+        The decision.
+    log
+        Is told of every call and every fit.
+    """
+
+    def __init__(
+        self,
+        model: BayesianLinear,
+        reference: ReferenceCalculator,
+        *,
+        policy: Policy,
+        rules: Rules,
+        calibration: Calibration,
+        auditor: Auditor,
+        log: LearningLog,
+        options: LearningOptions | None = None,
+    ) -> None:
+        self.model = model
+        self.reference = reference
+        self.policy = policy
+        self.rules = rules
+        self.calibration = calibration
+        self.auditor = auditor
+        self.options = options or LearningOptions()
+        self.n_calls = 0
+        self.generation = 0  # grows with every change of the model's arrays
+        self.last = Assessment(None, np.zeros(0), policy.threshold)
+        self._log = log
+        self._screen = Screen(rules)
+        self._queue = Queue()
+        self._surface = 0
+        self._last_label = -(10**9)
+        self._consecutive = 0
+
+    # -------------------------------------------------------------- the protocol
+    def predict(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        step: int,
+        use_labels: bool = True,
+    ) -> list[Prediction]:
+        """Return a prediction for each configuration, labelling where needed."""
+        return [self._predict(c, step, use_labels) for c in configurations]
+
+    def _predict(self, c: Configuration, step: int, use_labels: bool) -> Prediction:
+        require_sane_distances(c)
+        if self.model.n_frames == 0 and not self._queue:
+            self._start(c, step)
+        environments = self.model.describe(c)
+        before = self.model.predict(c, environments)
+        self._require_sane_forces(c, before)
+        uncertainty = self._uncertainty(c, environments, step)
+        assessment = self._assess(uncertainty, step)
+        self.last = assessment
+        reason = self._reason(c, assessment, step)
+        if not reason.labels:
+            self._consecutive = 0
+            self.policy.stepped(step)
+            return replace(before, surface=self._surface, uncertainty=uncertainty)
+        if uncertainty.errors is None:
+            uncertainty = self._exact(c, environments)
+        before = replace(before, uncertainty=uncertainty)
+        after = self._learn_step(c, before, reason, step, use_labels)
+        self.policy.stepped(step)
+        return after
+
+    # -------------------------------------------------------------- the decision
+    def _uncertainty(
+        self, c: Configuration, environments: Environments, step: int
+    ) -> Uncertainty:
+        cheap = self.model.screen(environments)
+        if not self._screen.flags(cheap, step=step):
+            return cheap
+        return self._exact(c, environments)
+
+    def _exact(self, c: Configuration, environments: Environments) -> Uncertainty:
+        """Return the exact deviations with their calibrated errors e_i."""
+        exact = self.model.force_uncertainty(c, environments)
+        if exact.forces is None:
+            return exact
+        factors = self.calibration.factors(c.numbers) if self.policy.calibrated else 1.0
+        return replace(exact, errors=factors * exact.forces)
+
+    def _assess(self, uncertainty: Uncertainty, step: int) -> Assessment:
+        threshold = self.policy.threshold
+        assessment = Assessment(uncertainty.errors, uncertainty.spilling, threshold)
+        if uncertainty.errors is not None:
+            self._screen.learn(
+                uncertainty, error=assessment.error, threshold=threshold, step=step
+            )
+        return assessment
+
+    def _reason(self, c: Configuration, assessment: Assessment, step: int) -> Reason:
+        if self._queue.seen(c) < self.options.minimum_frames:
+            return Reason.SPECIES
+        reason = decide(assessment, self.rules, since_label=step - self._last_label)
+        if reason is Reason.PREDICT and self.auditor.due(step):
+            reason = Reason.AUDIT
+        critical = reason is Reason.CRITICAL
+        if reason.labels and not self.policy.may_call(critical=critical):
+            return Reason.PREDICT
+        return reason
+
+    def _require_sane_forces(self, c: Configuration, prediction: Prediction) -> None:
+        largest = float(np.abs(prediction.forces).max(initial=0.0))
+        if not largest <= self.options.max_force:
+            raise Untrusted(c, f"a predicted force of {largest:.3g} eV/A")
+
+    # -------------------------------------------------------------- learning
+    def _start(self, c: Configuration, step: int) -> None:
+        for k, amplitude in enumerate(self.options.rattles):
+            copy = rattled(c, amplitude, seed=self.options.seed, index=k)
+            self._call(copy, step, Reason.START)
+        if not self._queue:
+            self._call(c, step, Reason.START)
+        self._retrain(step)
+
+    def _learn_step(
+        self,
+        c: Configuration,
+        before: Prediction,
+        reason: Reason,
+        step: int,
+        use_labels: bool,
+    ) -> Prediction:
+        """Label a step, fit when it is time, and return what the atoms move on."""
+        recent = step - self._last_label < self.options.recent_label
+        labels = self._call(c, step, reason, before)
+        if reason is Reason.CRITICAL and recent:
+            self._call_rattled(c, step)
+        after = before
+        urgent = reason in (Reason.CRITICAL, Reason.SPECIES)
+        if urgent or len(self._queue) >= self.rules.queue:
+            self._retrain(step)
+            after = self._after(c, step)
+        self._warn_when_stuck()
+        if not use_labels:
+            return replace(after, surface=self._surface)
+        self._surface += 1
+        return replace(
+            after,
+            energy=labels.energy if np.isfinite(labels.energy) else after.energy,
+            forces=np.where(labels.force_mask, labels.forces, after.forces),
+            stress=np.where(labels.stress_mask, labels.stress, after.stress),
+            surface=self._surface,
+            labelled=True,
+            change=ModelChange(
+                before.energy, after.energy, before.forces, after.forces
+            ),
+            uncertainty=before.uncertainty,
+        )
+
+    def _call(
+        self,
+        c: Configuration,
+        step: int,
+        reason: Reason,
+        before: Prediction | None = None,
+    ) -> Labels:
+        """Label a configuration, queue it, and keep all books."""
+        labels = self.reference.label(c)
+        self.n_calls += 1
+        self.policy.called()
+        audit = reason is Reason.AUDIT
+        if before is not None and audit:
+            self.auditor.audited(step, labels.forces - before.forces)
+        elif reason is not Reason.START:
+            self.auditor.called(step)
+        candidates = None
+        if before is not None and before.uncertainty is not None:
+            candidates = self._learn_errors(c, labels, before, audit=audit)
+        self._queue.add(c, labels, candidates)
+        self._last_label = step
+        self._log.decision(
+            Decision(step, reason, self.policy.threshold, c, labels, before)
+        )
+        return labels
+
+    def _learn_errors(
+        self, c: Configuration, labels: Labels, before: Prediction, *, audit: bool
+    ) -> IntArray:
+        """Calibrate with a labelled prediction; return the candidates it offers."""
+        known = before.uncertainty
+        assert known is not None  # asked by the caller
+        assert known.forces is not None  # labelled steps are evaluated exactly
+        error = np.linalg.norm(labels.forces - before.forces, axis=1)
+        self.calibration.add(c.numbers, error, known.forces, audit=audit)
+        assessment = Assessment(known.errors, known.spilling, self.policy.threshold)
+        return np.flatnonzero(assessment.candidates(self.rules))
+
+    def _call_rattled(self, c: Configuration, step: int) -> None:
+        """Label a rattled copy: consecutive steps are near-duplicates."""
+        if not self.options.rattles or not self.policy.may_call(critical=True):
+            return
+        amplitude = self.options.rattles[0]
+        copy = rattled(c, amplitude, seed=self.options.seed, index=step + CRITICAL_COPY)
+        self._call(copy, step, Reason.CRITICAL)
+
+    def _retrain(self, step: int) -> None:
+        self.model.extend(*self._queue.drain())
+        self.model.drop_redundant()
+        report = self.model.fit_weights()
+        self.generation += 1
+        self._surface += 1
+        self._screen.forget()
+        self._log.retrain(step, report)
+
+    def _after(self, c: Configuration, step: int) -> Prediction:
+        """Return the new model's prediction and tell the policy its deviation."""
+        environments = self.model.describe(c)
+        exact = self._exact(c, environments)
+        assert exact.forces is not None  # the exact form always has them
+        self.policy.retrained(float(exact.forces.max()))
+        self._assess(exact, step)
+        return self.model.predict(c, environments)
+
+    def _warn_when_stuck(self) -> None:
+        self._consecutive += 1
+        if self._consecutive != self.rules.consecutive:
+            return
+        logger.warning(
+            "%d labelled steps in a row (e %.3g, t %.3g eV/A, largest spilling %.2g): "
+            "the model does not catch up; allow more local references "
+            "(learning.max_references), raise learning.max_force_error_eV_per_A, "
+            "or shorten dynamics.timestep_fs",
+            self._consecutive,
+            self.last.error,
+            self.last.threshold,
+            self.last.max_spilling,
+        )
+
+    def learn(self, frames: Sequence[tuple[Configuration, Labels]], step: int) -> None:
+        """Take in labels that are already known, from all atoms as candidates."""
+        for c, labels in frames:
+            self._queue.add(c, labels, None)
+        self._retrain(step)
+
+    def learn_after_rollback(self, frames: Sequence[Configuration], step: int) -> int:
+        """Label the frames with the largest spilling that are physical, and refit.
+
+        Returns
+        -------
+        int
+            Number of reference calls made.
+        """
+        sane = [c for c in frames if _is_sane(c)]
+        sane.sort(
+            key=lambda c: -float(self.model.spilling(self.model.describe(c)).max())
+        )
+        chosen = sane[: self.options.rollback_labels]
+        for c in chosen:
+            self._call(c, step, Reason.ROLLBACK)
+        if self._queue:
+            self._retrain(step)
+        return len(chosen)
+
+    def finish(self, step: int) -> Verdict:
+        """Learn what still waits in the queue and judge the run."""
+        if self._queue:
+            self._retrain(step)
+        return self.auditor.verdict(step)
+
+    # -------------------------------------------------------------- checkpoint
+    def model_arrays(self) -> Arrays:
+        """Return the arrays of the model."""
+        return self.model.to_arrays()
+
+    def state(self) -> Arrays:
+        """Return all but the arrays of the model."""
+        out: dict[str, np.ndarray] = {
+            "counters": np.array(
+                [self.n_calls, self._surface, self._last_label, self._consecutive]
+            ),
+            "generation": np.array(self.generation),
+        }
+        for name, part in self._parts().items():
+            out |= {f"{name}/{key}": value for key, value in part.state().items()}
+        return out
+
+    def restore(self, state: Arrays) -> None:
+        """Take up the state of another instance; restore the model's arrays first."""
+        counters = [int(x) for x in state["counters"]]
+        self.n_calls, self._surface, self._last_label, self._consecutive = counters
+        self.generation = int(state["generation"])
+        for name, part in self._parts().items():
+            part.restore(under(state, name))
+
+    def _parts(self) -> dict[str, _Part]:
+        return {
+            "policy": self.policy,
+            "calibration": self.calibration,
+            "auditor": self.auditor,
+            "screen": self._screen,
+            "queue": self._queue,
+        }
+
+
+def _is_sane(configuration: Configuration) -> bool:
+    try:
+        require_sane_distances(configuration)
+    except Untrusted:
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""A finished model as a potential, with an eye on where it can be trusted."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.calculators.geometry import require_sane_distances
+from otf.models.archive import posterior_to_arrays
+from otf.potential import Untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.configuration import Configuration
+    from otf.models.posterior import KernelPosterior
+    from otf.potential import Arrays, Prediction
+
+logger = logging.getLogger(__name__)
+
+
+class ProductionPotential:
+    """Predict only; look at the spilling at an interval.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    max_spilling
+        Largest trusted spilling of any atom.
+    check_interval
+        Steps between two looks at it.
+    stop
+        Whether a larger one raises ``Untrusted`` or is counted in ``n_flagged`` and
+        reported once.
+    """
+
+    def __init__(
+        self,
+        model: KernelPosterior,
+        *,
+        max_spilling: float = 2e-3,
+        check_interval: int = 10,
+        stop: bool = True,
+    ) -> None:
+        self.model = model
+        self.max_spilling = max_spilling
+        self.check_interval = check_interval
+        self.stop = stop
+        self.n_flagged = 0
+        self.n_calls = 0  # of a reference: never
+        self.generation = 0  # the model never changes
+        self.last_spilling = 0.0
+
+    @property
+    def cutoff(self) -> float:
+        """Return the largest cutoff in angstrom."""
+        return self.model.descriptor.cutoff
+
+    def predict(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        step: int,
+        use_labels: bool = True,
+    ) -> list[Prediction]:
+        """Return a prediction for each configuration.
+
+        Raises
+        ------
+        Untrusted
+            When atoms overlap, or the spilling is too large and ``stop`` was asked for.
+        """
+        return [self._predict(c, step) for c in configurations]
+
+    def _predict(self, c: Configuration, step: int) -> Prediction:
+        require_sane_distances(c)
+        environments = self.model.describe(c)
+        prediction = self.model.predict(c, environments)
+        if step % self.check_interval:
+            return prediction
+        uncertainty = self.model.local_uncertainty(environments)
+        self.last_spilling = float(uncertainty.spilling.max(initial=0.0))
+        if self.last_spilling > self.max_spilling:
+            self._flag(c, step, int(uncertainty.spilling.argmax()))
+        return replace(prediction, uncertainty=uncertainty)
+
+    def _flag(self, c: Configuration, step: int, atom: int) -> None:
+        text = (
+            f"step {step}: the environment of atom {atom} is unknown to the model "
+            f"(spilling {self.last_spilling:.2g}, allowed {self.max_spilling:.2g}, "
+            "potential.max_spilling): learn there, or raise the bound"
+        )
+        if self.stop:
+            raise Untrusted(c, text)
+        self.n_flagged += 1
+        if self.n_flagged == 1:
+            logger.warning("%s; later ones are only counted", text)
+
+    def model_arrays(self) -> Arrays:
+        """Return the arrays of the model."""
+        return posterior_to_arrays(self.model)
+
+    def state(self) -> Arrays:
+        """Return the count of flagged steps."""
+        return {"n_flagged": np.array(self.n_flagged)}
+
+    def restore(self, state: Arrays) -> None:
+        """Take up the count of flagged steps."""
+        self.n_flagged = int(state["n_flagged"])
