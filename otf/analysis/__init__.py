@@ -1,0 +1,1 @@
+"""What trajectories and predictions say: errors, structure."""

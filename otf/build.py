@@ -1,0 +1,312 @@
+"""Settings become parts: the one place where the input file meets the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.calculators.geometry import COVALENT_RADII
+from otf.calculators.reference import Reference
+from otf.calculators.registry import make_calculator
+from otf.configuration import Configuration
+from otf.deploy.saved_model import load_model
+from otf.descriptors.power_spectrum import PowerSpectrum
+from otf.dynamics.registry import INTEGRATORS
+from otf.dynamics.schedule import Schedule, Stage
+from otf.dynamics.velocities import with_random_velocities, with_velocities
+from otf.dynamics.verlet import Motion
+from otf.errors import InputError
+from otf.learning.audit import Auditor
+from otf.learning.calibration import Calibration
+from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
+from otf.learning.potential import LearningOptions, LearningPotential
+from otf.learning.production import ProductionPotential
+from otf.learning.queue import under
+from otf.models.archive import posterior_from_arrays
+from otf.models.baseline import Baseline, CoreRepulsion, NoBaseline
+from otf.models.bayesian_linear import BayesianLinear, ModelOptions
+from otf.models.covariance import Covariance, Gaussian, Polynomial
+from otf.models.interface import RowNoise, RowWeights
+from otf.recording import JournalBook
+from otf.settings.start import starting_point
+from otf.state import State
+from otf.store.extxyz import read_frames
+from otf.store.run_reader import RunView
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.configuration import Configuration, FloatArray, Labels
+    from otf.dynamics.sampler import Sampler
+    from otf.learning.potential import LearningLog
+    from otf.models.posterior import KernelPosterior
+    from otf.potential import ReferenceCalculator
+    from otf.settings.settings import Settings
+    from otf.store.checkpoint import Checkpoint
+    from otf.store.journal import Journal
+
+# An atom that crosses this share of the cutoff in one step has left the dynamics.
+LARGEST_STEP = 0.2
+
+
+def build_descriptor(settings: Settings, species: Sequence[int]) -> PowerSpectrum:
+    """Return the descriptor of the input file for these atomic numbers."""
+    d = settings.descriptor
+    return PowerSpectrum(
+        species=tuple(species),
+        cutoff_three_body=d.cutoff_three_body_A,
+        n_max=d.n_max,
+        l_max=d.l_max,
+        cutoff_two_body=d.cutoff_two_body_A,
+        n_max_two_body=d.n_max_two_body,
+        sigma=d.sigma_A,
+        two_body_weight=d.two_body_weight,
+        self_terms=d.self_terms,
+        angular_damping=d.angular_damping,
+        elements=d.elements,
+    )
+
+
+def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
+    """Return an empty model for these atomic numbers."""
+    r = settings.regression
+    covariance: Covariance = (
+        Gaussian(r.length) if r.covariance == "gaussian" else Polynomial(r.exponent)
+    )
+    baseline: Baseline = NoBaseline()
+    if settings.baseline.core_repulsion:
+        baseline = CoreRepulsion(COVALENT_RADII, species)
+    stress = 0.0 if r.train_stress == "no" else r.weight_stress
+    return BayesianLinear(
+        build_descriptor(settings, species),
+        covariance=covariance,
+        baseline=baseline,
+        noise=RowNoise(
+            r.noise_energy_eV_per_atom, r.noise_force_eV_per_A, r.noise_stress
+        ),
+        weights=RowWeights(r.weight_energy, r.weight_force, stress),
+        options=ModelOptions(
+            prior=r.prior,
+            jitter=r.jitter,
+            selection_bound=settings.learning.selection_bound,
+            max_references=settings.learning.max_references,
+            cur_epsilon=settings.learning.cur_epsilon,
+            noise_floor_force=r.noise_floor_force_eV_per_A,
+            noise_floor_energy=r.noise_floor_energy_eV_per_atom,
+        ),
+        isolated_energies=settings.baseline.isolated_atom_energies,
+    )
+
+
+def build_policy(settings: Settings) -> Policy:
+    """Return the policy of the input file."""
+    learning = settings.learning
+    if learning.policy == "history":
+        return History()
+    if learning.policy == "budget":
+        calls = learning.budget_calls
+        assert calls is not None  # the settings refuse a budget without calls
+        return Budget(
+            calls,
+            settings.dynamics.n_steps,
+            start=learning.max_force_error_eV_per_A,
+        )
+    return Calibrated(learning.max_force_error_eV_per_A)
+
+
+def build_learning(
+    settings: Settings,
+    configuration: Configuration,
+    reference: ReferenceCalculator,
+    log: LearningLog,
+) -> LearningPotential:
+    """Return the potential of a run that learns."""
+    learning = settings.learning
+    species = sorted({int(z) for z in configuration.numbers})
+    goal = learning.goal_force_rmse_eV_per_A or learning.max_force_error_eV_per_A
+    planned = settings.dynamics.n_steps
+    return LearningPotential(
+        build_model(settings, species),
+        reference,
+        policy=build_policy(settings),
+        rules=Rules(
+            selection_bound=learning.selection_bound,
+            max_spilling=learning.spilling_bound,
+            minimum_gap=learning.minimum_gap_steps,
+            queue=learning.queue,
+        ),
+        calibration=Calibration(),
+        auditor=Auditor(planned, goal=goal, enabled=learning.audits),
+        log=log,
+        options=LearningOptions(
+            rattles=tuple(learning.initial_rattles_A), seed=settings.seed
+        ),
+    )
+
+
+def build_schedule(settings: Settings) -> Schedule:
+    """Return the stages of the input file."""
+    return Schedule(
+        tuple(Stage(s.steps, *s.temperatures) for s in settings.dynamics.stages)
+    )
+
+
+def build_sampler(
+    settings: Settings, configuration: Configuration, *, cutoff: float
+) -> Sampler:
+    """Return the integrator of the input file."""
+    dynamics = settings.dynamics
+    motion = Motion(
+        timestep=dynamics.timestep, largest_displacement=LARGEST_STEP * cutoff
+    )
+    if dynamics.ensemble == "NVE":
+        return INTEGRATORS["verlet"](motion)
+    if dynamics.thermostat == "langevin":
+        friction = _friction_of_atoms(dynamics.friction, configuration)
+        return INTEGRATORS["langevin"](motion, friction)
+    if dynamics.thermostat == "nose-hoover":
+        return INTEGRATORS["nose_hoover"](
+            motion, dynamics.time_constant, dynamics.chain_length
+        )
+    return INTEGRATORS["rescaling"](motion, dynamics.time_constant)
+
+
+def _friction_of_atoms(
+    friction: float | dict[int, float], configuration: Configuration
+) -> float | FloatArray:
+    if not isinstance(friction, dict):
+        return friction
+    out = np.zeros(configuration.n_atoms)
+    for number, value in friction.items():
+        out[configuration.numbers == number] = value
+    return out
+
+
+def build_reference(
+    settings: Settings,
+    configuration: Configuration,
+    *,
+    journal: Journal | None = None,
+) -> Reference | None:
+    """Return the reference of the input file, None for a run that does not learn.
+
+    Parameters
+    ----------
+    configuration
+        The first one: what the calculator cannot do with it is found here.
+    journal
+        Where labels are kept and found again.
+
+    Raises
+    ------
+    InputError, ReferenceFailure
+        When the calculator is not possible for this configuration.
+    """
+    if not settings.is_learning or settings.reference is None:
+        return None
+    section = settings.reference
+    code = make_calculator(
+        section.calculator,
+        section.arguments,
+        directory=settings.directory / "reference",
+    )
+    if journal is None:
+        reference = Reference(code, retries=section.retries)
+    else:
+        book = JournalBook(journal, lambda c: code.fingerprint(c.n_atoms))
+        reference = Reference(code, retries=section.retries, book=book)
+    reference.require(configuration)
+    return reference
+
+
+def initial_state(settings: Settings) -> State:
+    """Return the first state: velocities of the file, else Maxwell-Boltzmann."""
+    start = starting_point(settings)
+    state = State(
+        configuration=start.configuration,
+        momenta=np.zeros((start.configuration.n_atoms, 3)),
+        masses=start.masses,
+        free=start.free,
+        step=0,
+        time=0.0,
+        seed=settings.seed,
+    )
+    wanted = settings.dynamics.initial_temperature_K
+    if start.velocities is not None and wanted is None:
+        return with_velocities(state, start.velocities)
+    return with_random_velocities(state, settings.dynamics.start_temperature)
+
+
+def build_production(settings: Settings) -> ProductionPotential:
+    """Return the frozen model the input file names.
+
+    Raises
+    ------
+    StoreError
+        When the model file cannot be read or does not prove itself.
+    """
+    assert settings.model_path is not None  # the caller asked is_learning
+    return _production(settings, load_model(settings.model_path))
+
+
+def restored_production(
+    settings: Settings, checkpoint: Checkpoint
+) -> ProductionPotential:
+    """Return the frozen model of a checkpoint."""
+    potential = _production(settings, posterior_from_arrays(checkpoint.model))
+    potential.restore(under(checkpoint.potential, "potential"))
+    return potential
+
+
+def _production(settings: Settings, model: KernelPosterior) -> ProductionPotential:
+    section = settings.potential
+    return ProductionPotential(
+        model,
+        max_spilling=section.max_spilling,
+        check_interval=section.check_interval,
+        stop=section.on_untrusted == "stop",
+    )
+
+
+def restored_learning(
+    settings: Settings,
+    configuration: Configuration,
+    reference: ReferenceCalculator,
+    log: LearningLog,
+    checkpoint: Checkpoint,
+) -> LearningPotential:
+    """Return the learning potential of a checkpoint."""
+    potential = build_learning(settings, configuration, reference, log)
+    potential.model = BayesianLinear.from_arrays(checkpoint.model)
+    potential.restore(under(checkpoint.potential, "potential"))
+    return potential
+
+
+def learned_frames(
+    settings: Settings, fingerprint: str
+) -> list[tuple[Configuration, Labels]]:
+    """Return the labels of earlier runs and files the input file starts from.
+
+    Raises
+    ------
+    InputError
+        When a run had another reference.
+    StoreError
+        When one cannot be read.
+    """
+    frames: list[tuple[Configuration, Labels]] = []
+    for name in settings.learning.start_from:
+        path = settings.resolve(name)
+        if not path.is_dir():
+            frames += read_frames(path)
+            continue
+        view = RunView.load(path)
+        for label in view.labels:
+            if label.fingerprint != fingerprint:
+                raise InputError(
+                    f"{path} was labelled by another reference or with other arguments; "
+                    "energies of two references do not mix (learning.start_from)"
+                )
+            frames.append((label.configuration, label.labels))
+    return frames

@@ -1,0 +1,119 @@
+"""The command line: finds the command, runs it, turns errors into one clear line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from difflib import get_close_matches
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from otf.errors import InputError, OTFError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final = {
+    "init": "write a commented input file for a structure",
+    "check": "look at an input file and say what a run would do",
+    "run": "run molecular dynamics that learns its force field",
+    "resume": "go on with a run that was stopped",
+    "show": "print where a run stands, or what a model holds",
+    "report": "write the HTML page of a run",
+    "fit": "fit a model to labelled structures",
+    "evaluate": "compare a model with labelled structures",
+    "refit": "fit the labels of a run once more, for production",
+    "select": "choose the structures worth a label",
+}
+
+USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors of ours: one line, with the mend."""
+
+    def error(self, message: str) -> NoReturn:
+        msg = f"{message} (see {self.prog} --help)"
+        raise InputError(msg)
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the module of ``command`` is imported."""
+    parser = _Parser(
+        prog="otf-md",
+        description="Molecular dynamics that learns its force field on the fly.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"otf-md {version('otf-md')}"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, line in COMMANDS.items():
+        subparser = commands.add_parser(name, help=line, description=f"{line}.")
+        if name == command:
+            importlib.import_module(f"otf.commands.{name}").configure(subparser)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code.
+
+    Parameters
+    ----------
+    arguments
+        Without the program's name; those of the process when None.
+
+    Returns
+    -------
+    int
+        0 for success, 2 for a mistake in the input, 1 for anything else that went
+        wrong, 130 after Ctrl-C.
+    """
+    logging.basicConfig(format="otf-md: %(levelname)s: %(message)s", style="%")
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.ERROR, "error")
+    try:
+        return _dispatch(sys.argv[1:] if arguments is None else list(arguments))
+    except OTFError as error:
+        _complain(str(error))
+        return USAGE_ERROR if isinstance(error, InputError) else FAILURE
+    except BrokenPipeError:
+        # The reader of our output went away: nothing is wrong, and nothing must be
+        # written to the closed pipe while Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror or error}{where}")
+        return FAILURE
+    except MemoryError:
+        _complain("out of memory: see the forecast of otf-md check")
+        return FAILURE
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        alike = get_close_matches(command, COMMANDS, n=1)
+        mend = f"did you mean {alike[0]}?" if alike else f"possible: {_LIST}"
+        msg = f"there is no command {command}; {mend}"
+        raise InputError(msg)
+    parsed = build_parser(command).parse_args(arguments)
+    code: int = importlib.import_module(f"otf.commands.{command}").main(parsed)
+    return code
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines():
+        print(f"otf-md: error: {line}", file=sys.stderr)
+
+
+_LIST = ", ".join(COMMANDS)
+
+if __name__ == "__main__":
+    sys.exit(main())

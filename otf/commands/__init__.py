@@ -1,0 +1,1 @@
+"""The commands of otf-md, one file each."""

@@ -1,0 +1,240 @@
+"""otf-md check: whether an input file is sound, and what a run would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from ase.formula import Formula
+
+from otf.calculators.geometry import closest_contact, require_sane_distances
+from otf.calculators.registry import make_calculator
+from otf.commands.forecast import forecast, in_words
+from otf.configuration import species_of
+from otf.errors import InputError
+from otf.potential import Untrusted
+from otf.settings import load_settings
+from otf.settings.structures import first_configuration, movable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from otf.configuration import Configuration, FloatArray
+    from otf.settings import Settings
+
+CLOSE = 0.75  # in sums of covalent radii; a bond stands near 1
+FORECAST_MARGIN = 3.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("input", type=Path, help="the input file")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what the input means, or raise at what it cannot mean."""
+    settings = load_settings(arguments.input)
+    configuration = sound_configuration(settings)
+    for word, line in description(settings, configuration):
+        print(f"{word:<10} {line}")
+    for line in warnings(settings, configuration):
+        print(f"{'warning':<10} {line}")
+    print(f"{arguments.input} is sound.")
+    return 0
+
+
+def sound_configuration(settings: Settings) -> Configuration:
+    """Return the first structure, with everything behind it looked at.
+
+    Raises
+    ------
+    InputError
+        When the structure, the calculator or its elements are not possible.
+    """
+    configuration = first_configuration(settings)
+    movable(settings, configuration)
+    try:
+        require_sane_distances(configuration)
+    except Untrusted as error:
+        msg = f"the first structure cannot be run: {error.reason} (structure.file)"
+        raise InputError(msg) from None
+    species = species_of([configuration])
+    if isinstance(settings.dynamics.friction_per_ps, dict):
+        _require_elements(
+            "dynamics.friction_per_ps", settings.dynamics.friction_per_ps, species
+        )
+    if settings.is_learning and settings.reference is not None:
+        reference = settings.reference
+        code = make_calculator(reference.calculator, reference.arguments)
+        code.require_elements(frozenset(species))
+        code.build()
+    return configuration
+
+
+def _require_elements(
+    key: str, table: dict[str, float], species: tuple[int, ...]
+) -> None:
+    missing = [chemical_symbols[z] for z in species if chemical_symbols[z] not in table]
+    if missing:
+        name = key.rpartition(".")[2]
+        msg = f"{name} has no value for {', '.join(missing)}: add it ({key})"
+        raise InputError(msg)
+
+
+def description(
+    settings: Settings, configuration: Configuration
+) -> Iterator[tuple[str, str]]:
+    """Yield what a run would do, a word and a line each."""
+    yield "structure", _structure_line(configuration)
+    yield from _potential_lines(settings, configuration)
+    yield from _dynamics_lines(settings)
+    yield "output", str(settings.directory)
+
+
+def warnings(settings: Settings, configuration: Configuration) -> Iterator[str]:
+    """Yield what is possible but hardly meant, or good to know before a run."""
+    contact = closest_contact(
+        configuration.positions,
+        configuration.cell,
+        configuration.pbc,
+        covalent_radii[configuration.numbers],
+        within=CLOSE,
+    )
+    if contact is not None:
+        i, j = contact.first, contact.second
+        yield (
+            f"atoms {i} and {j} are {contact.distance:.2f} A apart, "
+            f"{contact.ratio:.2f} of the sum of their covalent radii: relax the "
+            "structure first"
+        )
+    yield from _cell_warnings(settings, configuration)
+    if settings.is_learning:
+        yield from _learning_warnings(settings, configuration)
+    elif unused := [
+        f"[{name}]"
+        for name in ("descriptor", "regression", "baseline")
+        if settings.was_given(name)
+    ]:
+        yield f"{', '.join(unused)} is part of the finished model, not read from here"
+    if settings.directory.exists() and any(settings.directory.iterdir()):
+        yield (
+            f"{settings.directory} holds a run already: use otf-md resume, or another "
+            "directory under [output]"
+        )
+
+
+def _cell_warnings(settings: Settings, configuration: Configuration) -> Iterator[str]:
+    pbc = configuration.pbc
+    if not pbc.any():
+        return
+    cutoff = max(
+        settings.descriptor.cutoff_three_body_A, settings.descriptor.cutoff_two_body_A
+    )
+    height = float(heights(configuration)[pbc].min())
+    if height < cutoff:
+        yield (
+            f"the cell is {height:.2f} A wide, less than the cutoff of {cutoff:g} A: "
+            "atoms see their own images; repeat the cell (structure.repeat)"
+        )
+
+
+def _learning_warnings(
+    settings: Settings, configuration: Configuration
+) -> Iterator[str]:
+    limit = settings.limits.memory_GB
+    sizes = forecast(settings, configuration)
+    if limit is not None and sizes.memory > limit * 1e9:
+        yield (
+            f"the forecast of {in_words(sizes.memory)} exceeds memory_GB = {limit:g}: "
+            "set max_references under [learning]"
+        )
+    if len(species_of([configuration])) > 3 and settings.descriptor.elements == "full":
+        yield (
+            "four elements and more make long descriptors: consider "
+            'elements = "reduced" under [descriptor]'
+        )
+    if settings.reference is not None:
+        code = make_calculator(settings.reference.calculator)
+        if code.notice:
+            yield code.notice
+
+
+def heights(
+    configuration: Configuration,
+) -> FloatArray:
+    """Return (3,) the distances in angstrom between opposite faces of the cell.
+
+    The axes that are not periodic have no meaning.
+    """
+    from ase.geometry import complete_cell
+
+    reciprocal = np.linalg.inv(complete_cell(configuration.cell)).T
+    distances: FloatArray = 1.0 / np.linalg.norm(reciprocal, axis=1)
+    return distances
+
+
+def _structure_line(configuration: Configuration) -> str:
+    formula = Formula.from_list(
+        [chemical_symbols[z] for z in configuration.numbers]
+    ).format("metal")
+    n_periodic = int(configuration.pbc.sum())
+    line = f"{formula}, {configuration.n_atoms} atoms"
+    if n_periodic == 0:
+        return f"{line}, not periodic"
+    edges = " x ".join(f"{h:.2f}" for h in heights(configuration)[configuration.pbc])
+    return f"{line}, periodic in {n_periodic} directions, {edges} A between faces"
+
+
+def _potential_lines(
+    settings: Settings, configuration: Configuration
+) -> Iterator[tuple[str, str]]:
+    if not settings.is_learning:
+        yield "potential", f"{settings.model_path}, frozen: no reference is called"
+        return
+    if settings.reference is not None:
+        code = make_calculator(
+            settings.reference.calculator, settings.reference.arguments
+        )
+        yield "reference", f"{code.name} ({code.version})"
+    yield "learning", _policy_line(settings)
+    sizes = forecast(settings, configuration)
+    yield (
+        "forecast",
+        f"about {sizes.n_labels} labels (up to {FORECAST_MARGIN:g} times as many when "
+        f"the material changes), {sizes.n_references} local references",
+    )
+    yield (
+        "",
+        f"{sizes.n_rows} rows: {in_words(sizes.memory)} of memory, "
+        f"{in_words(sizes.disk)} of disk",
+    )
+
+
+def _policy_line(settings: Settings) -> str:
+    learning = settings.learning
+    if learning.policy == "budget":
+        return f"within {learning.budget_calls} reference calls"
+    if learning.policy == "history":
+        return "threshold from the history of the model's own deviations"
+    return f"tolerated force error {learning.max_force_error_eV_per_A:g} eV/A"
+
+
+def _dynamics_lines(settings: Settings) -> Iterator[tuple[str, str]]:
+    dynamics = settings.dynamics
+    thermostat = "" if dynamics.ensemble == "NVE" else f", {dynamics.thermostat}"
+    picoseconds = dynamics.n_steps * dynamics.timestep_fs / 1000.0
+    yield (
+        "dynamics",
+        f"{dynamics.ensemble}{thermostat}, {dynamics.n_steps} steps of "
+        f"{dynamics.timestep_fs:g} fs = {picoseconds:g} ps, "
+        f"starting at {dynamics.start_temperature:g} K",
+    )
+    for k, stage in enumerate(dynamics.stages, start=1):
+        line = f"stage {k}: {stage.steps} steps"
+        if dynamics.ensemble == "NVT":
+            start, end = stage.temperatures
+            line += f" at {start:g} K" if start == end else f", {start:g} to {end:g} K"
+        yield "", line

@@ -1,0 +1,32 @@
+"""otf-md report: the HTML page of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otf.report.page import write_report
+from otf.settings import parse_settings
+from otf.store.run_reader import RunView
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run", type=Path, help="folder of a run, finished or not")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="the page (default: report.html in the run)"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the page and say where it lies."""
+    view = RunView.load(arguments.run)
+    text = view.start.input_text
+    settings = parse_settings(text, name="input.toml", folder=arguments.run.parent)
+    output: Path = arguments.output or view.folder.report
+    write_report(view, output, title=settings.title)
+    print(f"Wrote {output}.")
+    return 0

@@ -1,0 +1,199 @@
+"""otf-md show: where a run stands, or what a model file holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otf.errors import InputError
+from otf.report.account import account_of, duration
+from otf.settings import parse_settings
+from otf.store.model_file import read_model
+from otf.store.run_reader import RunView
+
+if TYPE_CHECKING:
+    import argparse
+
+    from otf.settings import Settings
+
+SECONDS_PER_DAY = 86_400.0
+FS_PER_NS = 1e6
+# The run loop counts its wall clock here, over all resumes.
+WALL_CLOCK = "wall_s"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    status : running, stopped or finished, with the verdict of a finished run
+    steps, planned_steps : made, and asked for
+    time_fs : simulated
+    stage : number of the present one, and of all
+    temperature_K : at the last printed step; NaN before
+    reference_calls : labels paid for, audits included
+    bypassed_fraction : of the steps, those that needed no reference
+    reference_seconds : wall clock of all labels
+    error_eV_per_A, threshold_eV_per_A : e and t
+    max_spilling : of the last printed step
+    n_local_references : of all elements
+    n_rollbacks : returns to an earlier step
+    audit_force_rmse_eV_per_A : over all audits; None without
+    seconds_per_step : wall clock, labels included; None before the first checkpoint
+    ns_per_day : None as above
+    remaining_s : forecast; None as above
+    """
+
+    status: str
+    steps: int
+    planned_steps: int
+    time_fs: float
+    stage: str
+    temperature_K: float  # noqa: N815 - the unit in the name of a key
+    reference_calls: int
+    bypassed_fraction: float
+    reference_seconds: float
+    error_eV_per_A: float  # noqa: N815
+    threshold_eV_per_A: float  # noqa: N815
+    max_spilling: float
+    n_local_references: int
+    n_rollbacks: int
+    audit_force_rmse_eV_per_A: float | None  # noqa: N815
+    seconds_per_step: float | None
+    ns_per_day: float | None
+    remaining_s: float | None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("path", type=Path, help="folder of a run, or a model file")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print where the run stands."""
+    path: Path = arguments.path
+    if not path.exists():
+        msg = f"there is no run or model {path}"
+        raise InputError(msg)
+    if path.is_dir():
+        standing = standing_of(RunView.load(path))
+        data, text = asdict(standing), in_words(standing)
+    else:
+        model = read_model(path)
+        data = {**model.metadata, "n_proof_frames": len(model.proof)}
+        text = "\n".join(f"{key:<20} {value}" for key, value in data.items())
+    print(json.dumps(_without_nan(data), indent=2) if arguments.json else text)
+    return 0
+
+
+def standing_of(view: RunView) -> Standing:
+    """Return where a run stands, from its files alone."""
+    settings = parse_settings(
+        view.start.input_text, name="input.toml", folder=view.folder.path.parent
+    )
+    account = account_of(view)
+    step, planned = view.step, settings.dynamics.n_steps
+    pace = _seconds_per_step(view)
+    femtoseconds = settings.dynamics.timestep_fs
+    return Standing(
+        status=_status(view),
+        steps=step,
+        planned_steps=planned,
+        time_fs=step * femtoseconds,
+        stage=_stage(settings, step),
+        temperature_K=_last(view, "temperature_K"),
+        reference_calls=account.n_calls,
+        bypassed_fraction=account.bypassed,
+        reference_seconds=account.reference_seconds,
+        error_eV_per_A=_last(view, "e_eV_per_A"),
+        threshold_eV_per_A=_last(view, "threshold_eV_per_A"),
+        max_spilling=_last(view, "max_spilling"),
+        n_local_references=view.retrains[-1].n_references if view.retrains else 0,
+        n_rollbacks=len(view.rollbacks),
+        audit_force_rmse_eV_per_A=_audit_rmse(view),
+        seconds_per_step=pace,
+        ns_per_day=SECONDS_PER_DAY / pace * femtoseconds / FS_PER_NS if pace else None,
+        remaining_s=pace * (planned - step) if pace else None,
+    )
+
+
+def in_words(standing: Standing) -> str:
+    """Return the standing as lines for people."""
+    done = standing.steps / max(standing.planned_steps, 1)
+    lines = {
+        "status": standing.status,
+        "step": f"{standing.steps} of {standing.planned_steps} ({done:.0%}), "
+        f"{standing.time_fs / 1000.0:g} ps, stage {standing.stage}",
+        "temperature": f"{standing.temperature_K:.0f} K",
+        "reference calls": f"{standing.reference_calls}, "
+        f"{standing.bypassed_fraction:.2%} of the steps bypassed them, "
+        f"{duration(standing.reference_seconds)}",
+        "error e": f"{standing.error_eV_per_A:.3f} eV/A, threshold "
+        f"{standing.threshold_eV_per_A:.3f} eV/A, spilling {standing.max_spilling:.1e}",
+        "local references": str(standing.n_local_references),
+    }
+    if standing.audit_force_rmse_eV_per_A is not None:
+        lines["audits"] = f"force RMSE {standing.audit_force_rmse_eV_per_A:.3f} eV/A"
+    if standing.n_rollbacks:
+        lines["roll-backs"] = str(standing.n_rollbacks)
+    if standing.seconds_per_step and standing.ns_per_day:
+        lines["speed"] = (
+            f"{duration(standing.seconds_per_step)} a step, "
+            f"{standing.ns_per_day:.3g} ns a day"
+        )
+    if standing.remaining_s and standing.status == "running":
+        lines["time left"] = f"about {duration(standing.remaining_s)}"
+    return "\n".join(f"{name:<17} {text}" for name, text in lines.items())
+
+
+def _status(view: RunView) -> str:
+    if view.running:
+        return "running"
+    if view.finish is None:
+        return f"stopped: go on with otf-md resume {view.folder.path}"
+    verdict = {True: "converged", False: "not converged", None: "not learning"}
+    return f"finished, {verdict[view.finish.converged]}: {view.finish.reason}"
+
+
+def _stage(settings: Settings, step: int) -> str:
+    stages, ends = settings.dynamics.stages, 0
+    for number, stage in enumerate(stages, start=1):
+        ends += stage.steps
+        if step < ends:
+            return f"{number} of {len(stages)}"
+    return f"{len(stages)} of {len(stages)}"
+
+
+def _seconds_per_step(view: RunView) -> float | None:
+    if view.checkpoint is None or view.checkpoint.state.step == 0:
+        return None
+    wall = view.checkpoint.counters.get(WALL_CLOCK)
+    if not isinstance(wall, int | float):
+        return None
+    return float(wall) / view.checkpoint.state.step
+
+
+def _last(view: RunView, column: str) -> float:
+    values = view.thermo[column]
+    return float(values[-1]) if len(values) else math.nan
+
+
+def _audit_rmse(view: RunView) -> float | None:
+    if not view.audits:
+        return None
+    squares = [audit.force_rmse**2 for audit in view.audits]
+    return math.sqrt(math.fsum(squares) / len(squares))
+
+
+def _without_nan(data: dict[str, object]) -> dict[str, object]:
+    """Replace what JSON cannot hold."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in data.items()
+    }

@@ -1,0 +1,199 @@
+"""What a run writes while it goes: the engine's words become records."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.dynamics.constraints import temperature
+from otf.dynamics.sampler import conserved_energy
+from otf.store.entries import Decision as DecisionEntry
+from otf.store.entries import Label, Retrain
+from otf.store.frames import Frame
+from otf.store.labels import LabelBook, label_key
+from otf.store.thermo import ThermoRow
+from otf.units import FS, GPA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from otf.configuration import Configuration, Labels
+    from otf.learning.potential import Decision
+    from otf.models.interface import FitReport
+    from otf.potential import Prediction
+    from otf.state import State
+    from otf.store.journal import Journal
+    from otf.store.run_files import RunFiles
+
+PACKAGES = ("otf-md", "numpy", "scipy", "numba", "ase", "vesin")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that set the numbers."""
+    return {name: version(name) for name in PACKAGES}
+
+
+class JournalBook:
+    """Labels of a reference, kept in the journal.
+
+    Parameters
+    ----------
+    journal
+        Of the run.
+    fingerprint
+        Of the reference, for a configuration.
+    others
+        Journals whose labels count as paid for.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        fingerprint: Callable[[Configuration], str],
+        *,
+        others: Sequence[Path] = (),
+    ) -> None:
+        self._book = LabelBook(journal, others=others)
+        self._fingerprint = fingerprint
+
+    key = staticmethod(label_key)
+
+    def find(self, key: str) -> Labels | None:
+        """Return the labels under a key, None when nobody paid for them."""
+        return self._book.find(key)
+
+    def add(
+        self, key: str, configuration: Configuration, labels: Labels, seconds: float
+    ) -> None:
+        """Write labels; they are on the disk when this returns."""
+        self._book.add(
+            Label(
+                configuration=configuration,
+                labels=labels,
+                fingerprint=self._fingerprint(configuration),
+                key=key,
+                seconds=seconds,
+            )
+        )
+
+
+class JournalLog:
+    """The words of a learning potential, written to the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def decision(self, decision: Decision) -> None:
+        """Write a reference call with what the model had predicted."""
+        labels, before = decision.labels, decision.before
+        entry = DecisionEntry(
+            step=decision.step,
+            reason=str(decision.reason),
+            labelled=True,
+            error=decision.error,
+            threshold=decision.threshold,
+            max_spilling=decision.max_spilling,
+            label_energy=labels.energy,
+            label_forces=labels.forces,
+            label_stress=labels.stress,
+            energy=np.nan if before is None else before.energy,
+            forces=None if before is None else before.forces,
+            stress=None if before is None else before.stress,
+            force_errors=(
+                None
+                if before is None or before.uncertainty is None
+                else before.uncertainty.errors
+            ),
+        )
+        self._journal.write(entry)
+
+    def retrain(self, step: int, report: FitReport) -> None:
+        """Write a fit."""
+        self._journal.write(
+            Retrain(
+                step=step,
+                n_frames=report.n_frames,
+                n_references=report.n_references,
+                s_w=report.prior_precision,
+                s_v=report.noise_precision,
+                n_rows=report.n_rows,
+                n_effective=report.n_effective,
+                log_evidence=report.log_evidence,
+                energy_rmse=report.errors.energy,
+                force_rmse=report.errors.force,
+                stress_rmse=report.errors.stress,
+                clamps=list(report.clamps),
+            )
+        )
+
+
+class StepWriter:
+    """Frames and table rows at their intervals.
+
+    Parameters
+    ----------
+    files
+        Of the run.
+    trajectory_interval, thermo_interval
+        Steps.
+    fix_centre_of_mass
+        As the sampler has it, for the temperature.
+    """
+
+    def __init__(
+        self,
+        files: RunFiles,
+        *,
+        trajectory_interval: int,
+        thermo_interval: int,
+        fix_centre_of_mass: bool,
+    ) -> None:
+        self._files = files
+        self._trajectory_interval = trajectory_interval
+        self._thermo_interval = thermo_interval
+        self._fix_centre_of_mass = fix_centre_of_mass
+
+    def temperature(self, state: State) -> float:
+        """Return the temperature in K."""
+        return temperature(state, fix_centre_of_mass=self._fix_centre_of_mass)
+
+    def write(self, state: State, prediction: Prediction, threshold: float) -> None:
+        """Write what is due at a step."""
+        if state.step % self._trajectory_interval == 0:
+            self._files.frames.write(Frame.of(state, prediction))
+        if state.step % self._thermo_interval == 0:
+            self._files.thermo.append(self._row(state, prediction, threshold))
+
+    def _row(self, state: State, prediction: Prediction, threshold: float) -> ThermoRow:
+        known = prediction.uncertainty
+        error = spilling = np.nan
+        if known is not None:
+            spilling = float(known.spilling.max(initial=0.0))
+            if known.errors is not None:
+                error = float(known.errors.max(initial=0.0))
+        return ThermoRow(
+            step=state.step,
+            time_fs=state.time / FS,
+            temperature_K=self.temperature(state),
+            kinetic_eV=state.kinetic_energy,
+            potential_eV=prediction.model_energy,
+            conserved_eV=conserved_energy(state, prediction),
+            learning_work_eV=state.learning_work,
+            pressure_GPa=pressure(state, prediction) / GPA,
+            e_eV_per_A=error,
+            threshold_eV_per_A=threshold,
+            max_spilling=spilling,
+            labelled=prediction.labelled,
+        )
+
+
+def pressure(state: State, prediction: Prediction) -> float:
+    """Return 2K/3V - tr(stress)/3 in eV/angstrom^3; NaN without a volume."""
+    volume = state.configuration.volume
+    if volume == 0.0 or not state.configuration.pbc.all():
+        return float("nan")
+    kinetic = 2.0 * state.kinetic_energy / (3.0 * volume)
+    return kinetic - float(prediction.stress[:3].mean())

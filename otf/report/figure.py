@@ -1,0 +1,166 @@
+"""One look for all figures, and matplotlib turned into SVG that belongs to the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otf.configuration import FloatArray
+
+# matplotlib ships no complete types; axes are Any at this one door.
+Axes = Any
+
+# The same thing has the same colour in every figure; all read on white and on black
+# and with the common colour blindnesses.
+MODEL = "#3f8fd0"
+REFERENCE = "#e1812c"
+AUDIT = "#a06cd5"
+THRESHOLD = "#d1495b"
+QUIET = "#8a8f98"
+SERIES = (MODEL, REFERENCE, "#2a9d74", AUDIT, THRESHOLD, "#b08d2f")
+INK = "#010203"  # replaced by the colour of the text around the figure
+
+STYLE = {
+    "axes.edgecolor": QUIET,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titlecolor": INK,
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "font.size": 9.5,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "grid.alpha": 0.25,
+    "grid.color": QUIET,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.1,
+    "savefig.transparent": True,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.color": QUIET,
+    "ytick.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of the page.
+
+    Attributes
+    ----------
+    name : unique on the page
+    title : what is shown
+    caption : what to look for, one or two plain sentences
+    svg : the drawing
+    """
+
+    name: str
+    title: str
+    caption: str
+    svg: str
+
+
+class Canvas:
+    """A figure being drawn; ``svg`` holds the drawing once its block has ended."""
+
+    def __init__(self, figure: Figure, axes: Axes) -> None:
+        self.figure = figure
+        self.axes = axes
+        self.svg = ""
+
+
+@contextmanager
+def canvas(
+    name: str,
+    *,
+    rows: int = 1,
+    columns: int = 1,
+    size: tuple[float, float],
+    share_x: bool = False,
+    heights: tuple[float, ...] | None = None,
+) -> Iterator[Canvas]:
+    """Open a figure in the style of the page; sizes are in inches.
+
+    ``axes`` of the canvas is a flat list.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=size)
+        FigureCanvasSVG(figure)
+        grid = figure.subplots(
+            rows,
+            columns,
+            squeeze=False,
+            sharex=share_x,
+            gridspec_kw={"height_ratios": heights} if heights else None,
+        )
+        drawing = Canvas(figure, list(grid.flat))
+        yield drawing
+        drawing.svg = to_svg(figure, name)
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """Return the figure as an SVG element that takes its ink from the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    # Several drawings share one page: their ids must differ.
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = text.replace(INK, "currentColor")
+    # The page scales a drawing to its column; the viewBox keeps its shape.
+    return re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1).replace(
+        "<svg", '<svg class="plot"', 1
+    )
+
+
+def thinned(
+    x: FloatArray, y: FloatArray, limit: int = 1200
+) -> tuple[FloatArray, FloatArray]:
+    """Return a line with at most ``limit`` points that keeps every peak.
+
+    Of each bin the smallest and the largest value are kept.
+    """
+    n_bins = limit // 2
+    if len(x) <= limit:
+        return x, y
+    edges = np.linspace(0, len(x), n_bins + 1).astype(int)
+    kept: list[int] = []
+    for start, end in pairwise(edges):
+        part = y[start:end]
+        if np.isfinite(part).any():
+            ends = {start + int(np.nanargmin(part)), start + int(np.nanargmax(part))}
+            kept.extend(sorted(ends))
+        else:
+            kept.append(start)
+    return x[kept], y[kept]
+
+
+def sparse(n: int, limit: int = 6000) -> slice:
+    """Return a slice that takes at most ``limit`` of n points, evenly."""
+    return slice(None, None, max(1, -(-n // limit)))

@@ -1,0 +1,388 @@
+"""A run from the input file to its verdict: build, step, write, roll back, stop."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.build import (
+    build_learning,
+    build_production,
+    build_reference,
+    build_sampler,
+    build_schedule,
+    initial_state,
+    learned_frames,
+    restored_learning,
+    restored_production,
+)
+from otf.deploy.saved_model import save_model
+from otf.dynamics.constraints import temperature
+from otf.dynamics.sampler import evaluate
+from otf.errors import InputError, RunStopped, StoreError
+from otf.learning.potential import LearningPotential
+from otf.learning.queue import under
+from otf.potential import Prediction, Untrusted
+from otf.progress import Progress, Status
+from otf.recording import JournalLog, StepWriter, versions
+from otf.rollback import Memory, Ring
+from otf.stopping import StopRequest
+from otf.store.checkpoint import Checkpoint
+from otf.store.entries import Finish, Rollback, Start
+from otf.store.run_files import RunFiles
+from otf.store.schema import RunFolder
+
+if TYPE_CHECKING:
+    from otf.configuration import Configuration
+    from otf.dynamics.sampler import Sampler
+    from otf.dynamics.schedule import Schedule
+    from otf.learning.audit import Verdict
+    from otf.learning.production import ProductionPotential
+    from otf.settings import Settings
+    from otf.state import State
+
+logger = logging.getLogger(__name__)
+
+# A temperature this many times the largest planned one is no fluctuation.
+EXPLOSION = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    step, steps : made and planned
+    stopped : why it ended early, None when it is complete
+    signal : number of the signal that stopped it, None without one
+    verdict : on the model; None in production and for a run that is not complete
+    n_calls : reference calls, 0 in production
+    """
+
+    step: int
+    steps: int
+    stopped: str | None
+    signal: int | None
+    verdict: Verdict | None
+    n_calls: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Everything a run is made of."""
+
+    settings: Settings
+    files: RunFiles
+    potential: LearningPotential | ProductionPotential
+    sampler: Sampler
+    schedule: Schedule
+    ring: Ring
+    writer: StepWriter
+    progress: Progress
+
+    @property
+    def threshold(self) -> float:
+        """Return t, NaN in production."""
+        if isinstance(self.potential, LearningPotential):
+            return self.potential.policy.threshold
+        return float("nan")
+
+
+# ------------------------------------------------------------------ start and resume
+def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
+    """Start a run in the folder the input file names.
+
+    Raises
+    ------
+    InputError
+        When the input cannot be run.
+    StoreError
+        When the folder holds a run already, or the disk fails.
+    RunStopped, ReferenceFailure
+        When the run cannot go on; what was saved can be resumed.
+    """
+    state = initial_state(settings)
+    folder = RunFolder(settings.directory)
+    if folder.journal.exists():
+        raise StoreError(
+            f"{folder.path}: there is a run in this folder; go on with "
+            f"'otf-md resume {folder.path}', or give another output.directory"
+        )
+    # What the calculator cannot do is found before the folder is made.
+    reference = build_reference(settings, state.configuration)
+    with RunFiles(folder) as files:
+        files.save_input(input_text)
+        files.journal.write(
+            Start(
+                input_text=input_text,
+                versions=versions(),
+                fingerprint=(
+                    ""
+                    if reference is None
+                    else reference.fingerprint(state.configuration)
+                ),
+                configuration=state.configuration,
+                seed=settings.seed,
+            )
+        )
+        parts = _assemble(settings, files, state.configuration, progress, None)
+        files.save(_unevaluated(state))
+        return _from_first_step(parts, state)
+
+
+def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome:
+    """Go on with a run; it makes the steps it would have made.
+
+    Raises
+    ------
+    StoreError
+        When there is nothing to go on with.
+    """
+    if not folder.journal.exists():
+        raise StoreError(f"{folder.path}: there is no run in this folder")
+    with RunFiles(folder) as files:
+        checkpoint = files.resume(versions())
+        if checkpoint is None or not checkpoint.counters.get("evaluated"):
+            state = initial_state(settings) if checkpoint is None else checkpoint.state
+            parts = _assemble(settings, files, state.configuration, progress, None)
+            return _from_first_step(parts, state)
+        state = checkpoint.state
+        parts = _assemble(settings, files, state.configuration, progress, checkpoint)
+        parts.ring.restore(under(checkpoint.potential, "ring"), state)
+        if state.step >= parts.schedule.steps:
+            return _finish(parts, state, checkpoint.prediction)
+        return _go(parts, state, checkpoint.prediction)
+
+
+def _assemble(
+    settings: Settings,
+    files: RunFiles,
+    configuration: Configuration,
+    progress: Progress,
+    checkpoint: Checkpoint | None,
+) -> _Parts:
+    potential: LearningPotential | ProductionPotential
+    if settings.is_learning:
+        reference = build_reference(settings, configuration, journal=files.journal)
+        assert reference is not None  # the settings refuse to learn without one
+        log = JournalLog(files.journal)
+        if checkpoint is None:
+            potential = build_learning(settings, configuration, reference, log)
+        else:
+            potential = restored_learning(
+                settings, configuration, reference, log, checkpoint
+            )
+        cutoff = potential.model.descriptor.cutoff
+    else:
+        potential = (
+            build_production(settings)
+            if checkpoint is None
+            else restored_production(settings, checkpoint)
+        )
+        cutoff = potential.cutoff
+    sampler = build_sampler(settings, configuration, cutoff=cutoff)
+    writer = StepWriter(
+        files,
+        trajectory_interval=settings.output.trajectory_interval,
+        thermo_interval=settings.output.thermo_interval,
+        fix_centre_of_mass=sampler.motion.fix_centre_of_mass,
+    )
+    schedule = build_schedule(settings)
+    return _Parts(
+        settings, files, potential, sampler, schedule, Ring(), writer, progress
+    )
+
+
+def _from_first_step(parts: _Parts, state: State) -> Outcome:
+    potential = parts.potential
+    if isinstance(potential, LearningPotential):
+        fingerprint = potential.reference.fingerprint(state.configuration)
+        frames = learned_frames(parts.settings, fingerprint)
+        if frames:
+            parts.progress.note(f"learning {len(frames)} labelled structures")
+            potential.learn(frames, state.step)
+    try:
+        prediction = evaluate(parts.potential, state)
+    except Untrusted as trouble:
+        raise InputError(
+            f"the first structure cannot be simulated: {trouble.reason} "
+            "(structure.file)"
+        ) from None
+    parts.writer.write(state, prediction, parts.threshold)
+    _save(parts, state, prediction)
+    return _go(parts, state, prediction)
+
+
+# ------------------------------------------------------------------------- the loop
+def _go(parts: _Parts, state: State, prediction: Prediction) -> Outcome:
+    walltime = parts.settings.limits.walltime_h
+    with StopRequest(
+        parts.files.folder.stop,
+        walltime=None if walltime is None else 3600.0 * walltime,
+    ) as stop:
+        while state.step < parts.schedule.steps:
+            state, prediction = _step(parts, state, prediction)
+            _show(parts, state, prediction)
+            if (reason := stop.reason()) is not None:
+                _save(parts, state, prediction)
+                return _stopped(parts, state, reason, stop.signal)
+            if state.step % parts.settings.output.checkpoint_interval == 0:
+                _save(parts, state, prediction)
+    return _finish(parts, state, prediction)
+
+
+def _step(
+    parts: _Parts, state: State, prediction: Prediction
+) -> tuple[State, Prediction]:
+    """Make one step and write it, or go back to where the potential was trusted."""
+    target = parts.schedule.target(state.step)
+    try:
+        state, prediction = parts.sampler.step(
+            state, prediction.forces, parts.potential, target
+        )
+        _require_no_explosion(parts, state)
+    except Untrusted as trouble:
+        return _roll_back(parts, state, trouble)
+    parts.writer.write(state, prediction, parts.threshold)
+    if state.step % parts.ring.interval == 0:
+        parts.ring.remember(_memory(parts, state, prediction))
+    return state, prediction
+
+
+def _memory(parts: _Parts, state: State, prediction: Prediction) -> Memory:
+    known = prediction.uncertainty
+    trusted = (
+        known is not None
+        and known.errors is not None
+        and float(known.errors.max(initial=0.0)) <= parts.threshold
+    )
+    return Memory(state, prediction.model_energy, trusted, parts.files.thermo.size)
+
+
+def _require_no_explosion(parts: _Parts, state: State) -> None:
+    planned = max(
+        max(s.temperature_start, s.temperature_end) for s in parts.schedule.stages
+    )
+    planned = max(planned, parts.settings.dynamics.start_temperature, 300.0)
+    now = temperature(state, fix_centre_of_mass=parts.sampler.motion.fix_centre_of_mass)
+    if not now < EXPLOSION * planned:
+        raise Untrusted(state.configuration, f"the temperature exploded to {now:.3g} K")
+
+
+def _roll_back(
+    parts: _Parts, state: State, trouble: Untrusted
+) -> tuple[State, Prediction]:
+    """Restore the newest trusted state, learn from what came after, and go on."""
+    potential = parts.potential
+    if not isinstance(potential, LearningPotential):
+        raise RunStopped(
+            f"step {state.step + 1}: {trouble.reason}; the model must not be trusted "
+            "there: learn on from this point (learning.start_from)"
+        )
+    memory, later = parts.ring.go_back(trouble.reason, step=state.step)
+    frames = [*later, state.configuration, trouble.configuration]
+    labelled = potential.learn_after_rollback(frames, memory.state.step)
+    back = memory.state
+    parts.files.journal.write(
+        Rollback(
+            step=state.step,
+            to_step=back.step,
+            reason=trouble.reason,
+            stream=back.stream,
+            labelled=labelled,
+        )
+    )
+    parts.files.frames.invalidate(back.step)
+    parts.files.thermo.truncate(memory.thermo_size)
+    parts.progress.note(
+        f"step {state.step}: {trouble.reason}; back to step {back.step} with "
+        f"{labelled} more labels"
+    )
+    prediction = evaluate(potential, back)
+    work = prediction.model_energy - memory.energy
+    return replace(back, learning_work=back.learning_work + work), prediction
+
+
+def _show(parts: _Parts, state: State, prediction: Prediction) -> None:
+    known = prediction.uncertainty
+    error = float("nan")
+    if known is not None and known.errors is not None:
+        error = float(known.errors.max(initial=0.0))
+    potential = parts.potential
+    learning = isinstance(potential, LearningPotential)
+    parts.progress.update(
+        Status(
+            step=state.step,
+            steps=parts.schedule.steps,
+            temperature=parts.writer.temperature(state),
+            calls=potential.n_calls if learning else None,
+            error=error,
+            threshold=parts.threshold,
+        ),
+        last=state.step >= parts.schedule.steps,
+    )
+
+
+# ------------------------------------------------------------------------- the ends
+def _unevaluated(state: State) -> Checkpoint:
+    n = state.configuration.n_atoms
+    nothing = Prediction(float("nan"), np.zeros((n, 3)), np.zeros(6))
+    return Checkpoint(state, nothing, counters={"evaluated": False})
+
+
+def _save(parts: _Parts, state: State, prediction: Prediction) -> None:
+    potential = parts.potential
+    arrays = {f"potential/{k}": v for k, v in potential.state().items()}
+    arrays |= {f"ring/{k}": v for k, v in parts.ring.state().items()}
+    parts.files.save(
+        Checkpoint(
+            state,
+            prediction,
+            potential=arrays,
+            model=potential.model_arrays(),
+            generation=potential.generation,
+            counters={"evaluated": True},
+        )
+    )
+
+
+def _stopped(parts: _Parts, state: State, reason: str, number: int | None) -> Outcome:
+    parts.progress.note(
+        f"stopped at step {state.step} by {reason}; go on with "
+        f"'otf-md resume {parts.files.folder.path}'"
+    )
+    calls = parts.potential.n_calls
+    return Outcome(state.step, parts.schedule.steps, reason, number, None, calls)
+
+
+def _finish(parts: _Parts, state: State, prediction: Prediction) -> Outcome:
+    potential = parts.potential
+    if not isinstance(potential, LearningPotential):
+        _save(parts, state, prediction)
+        parts.files.journal.write(
+            Finish(step=state.step, converged=None, reason="production run complete")
+        )
+        return Outcome(state.step, parts.schedule.steps, None, None, None, 0)
+    verdict = potential.finish(state.step)
+    _save(parts, state, prediction)
+    save_model(
+        parts.files.folder.model,
+        potential.model.fitted,
+        proof=[frame.configuration for frame in potential.model.training.frames],
+        metadata={
+            "title": parts.settings.title,
+            "input": parts.settings.model_dump(mode="json"),
+            "n_frames": potential.model.n_frames,
+            "verdict": verdict.reason,
+        },
+    )
+    parts.files.journal.write(
+        Finish(step=state.step, converged=verdict.converged, reason=verdict.reason)
+    )
+    return Outcome(
+        state.step, parts.schedule.steps, None, None, verdict, potential.n_calls
+    )

@@ -1,0 +1,138 @@
+"""Sections on what is simulated and who gives the exact answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from otf.settings.base import (
+    Count,
+    Element,
+    Positive,
+    Section,
+    Text,
+    by_number,
+)
+
+
+class Structure(Section):
+    """The atoms the run starts from."""
+
+    file: Text = Field(
+        description="Structure file of any format ASE reads, relative to the input.",
+        examples=["POSCAR"],
+    )
+    format: Text | None = Field(
+        default=None,
+        description="ASE's name of the format, when the file name does not tell it.",
+        examples=["vasp"],
+    )
+    index: int = Field(
+        default=-1,
+        description="Frame of a file with several; -1 is the last.",
+    )
+    repeat: Annotated[
+        tuple[Count, ...], Field(strict=False, min_length=3, max_length=3)
+    ] = Field(
+        default=(1, 1, 1),
+        description="Copies along the three cell vectors.",
+    )
+    rattle_A: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.0,
+        description="Standard deviation of a random displacement of every atom.",
+    )
+    charge: float | None = Field(
+        default=None,
+        description="Total charge in e; without it what the structure file says, or 0.",
+        examples=[0.0],
+    )
+    multiplicity: Count | None = Field(
+        default=None,
+        description="Spin multiplicity 2S + 1; without it what the file says.",
+        examples=[1],
+    )
+    fix_atoms: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)
+    ] = Field(
+        default=(),
+        description="Atoms that never move, counted from 0 after `repeat`.",
+    )
+
+
+class Reference(Section):
+    """The calculator whose energies, forces and stresses are learned."""
+
+    calculator: Text = Field(
+        description='Name of a calculator, or "module:Class" of any ASE calculator.',
+        examples=["module:Class"],
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=2,
+        description="Further attempts when a calculation fails or does not converge.",
+    )
+    timeout_s: Positive | None = Field(
+        default=None,
+        description="Longest time one calculation may take; without it no limit.",
+        examples=[3600.0],
+    )
+    arguments: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Keyword arguments of the calculator, passed on as they are.",
+    )
+
+
+class Baseline(Section):
+    """What is subtracted from the labels before the fit and added back after it."""
+
+    core_repulsion: bool = Field(
+        default=True,
+        description="Short-range repulsion between nuclei, of the ZBL type.",
+    )
+    isolated_atom_energies_eV: dict[Element, float] = Field(
+        default_factory=dict,
+        description="Energies of isolated atoms by the reference, such as "
+        "{ Na = -4.2 }; elements left out are fitted.",
+    )
+
+    @property
+    def isolated_atom_energies(self) -> dict[int, float]:
+        """Return the energies in eV by atomic number."""
+        return by_number(self.isolated_atom_energies_eV)
+
+
+class Output(Section):
+    """What a run leaves, and how often."""
+
+    directory: Text = Field(
+        default="run",
+        description="Folder of the run, relative to the input file.",
+    )
+    trajectory_interval: Count = Field(
+        default=10,
+        description="Steps between two frames of the trajectory.",
+    )
+    thermo_interval: Count = Field(
+        default=10,
+        description="Steps between two lines of thermo.csv.",
+    )
+    checkpoint_interval: Count = Field(
+        default=500,
+        description="Steps between two checkpoints.",
+    )
+
+
+class Limits(Section):
+    """Where a run ends by itself, with everything saved."""
+
+    walltime_h: Positive | None = Field(
+        default=None,
+        description="Hours after which the run stops with a checkpoint.",
+        examples=[23.5],
+    )
+    memory_GB: Positive | None = Field(
+        default=None,
+        description="Memory the design matrix may take; the forecast of `check` is "
+        "compared with it.",
+        examples=[8.0],
+    )

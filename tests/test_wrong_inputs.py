@@ -1,0 +1,296 @@
+"""Forty mistakes before a run: each is one clear line, and costs nothing."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from otf.cli import main
+
+GOOD = {
+    "structure": 'file = "cu.extxyz"',
+    "reference": 'calculator = "emt"',
+    "dynamics": "timestep_fs = 2.0",
+    "[dynamics.stages]": "steps = 10\ntemperature_K = 300",
+}
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One wrong input.
+
+    Attributes
+    ----------
+    name : of the case
+    says : what the line must contain
+    sections : replace those of the good input; None leaves one out
+    text : the whole input, instead
+    structure : what the structure file holds; None for a good copper crystal
+    """
+
+    name: str
+    says: str
+    sections: dict[str, str | None] = field(default_factory=dict)
+    text: str | bytes | None = None
+    structure: str | None = None
+
+
+def extxyz(
+    lines: list[str], cell: str = "10 0 0 0 10 0 0 0 10", pbc: str = "T T T"
+) -> str:
+    head = f'Lattice="{cell}" Properties=species:S:1:pos:R:3 pbc="{pbc}"'
+    return "\n".join([str(len(lines)), head, *lines]) + "\n"
+
+
+CASES = [
+    Wrong("no TOML", "no valid TOML", text="[structure\nfile = 3"),
+    Wrong("a key twice", "no valid TOML", text="seed = 1\nseed = 2\n"),
+    Wrong("an empty file", "[structure] is missing", text=""),
+    Wrong("a binary file", "no text in UTF-8", text=b"\x89HDF\r\n\x1a\n\xff\xfe"),
+    Wrong(
+        "a misspelt section",
+        "did you mean descriptor?",
+        {"descritpor": "n_max = 8"},
+    ),
+    Wrong(
+        "a misspelt key",
+        "did you mean timestep_fs?",
+        {"dynamics": "time_step_fs = 1.0"},
+    ),
+    Wrong(
+        "a key of another section",
+        "it belongs to [dynamics]",
+        {"output": "timestep_fs = 1.0"},
+    ),
+    Wrong(
+        "a negative cutoff",
+        "must be greater than 0, got -5.5",
+        {"descriptor": "cutoff_three_body_A = -5.5"},
+    ),
+    Wrong(
+        "an absurd time step",
+        "must be at most 20, got 2000.0",
+        {"dynamics": "timestep_fs = 2000.0"},
+    ),
+    Wrong(
+        "a number in quotes",
+        "must be a number",
+        {"dynamics": 'timestep_fs = "2"'},
+    ),
+    Wrong("a number that is none", "finite", {"dynamics": "timestep_fs = nan"}),
+    Wrong(
+        "half a step",
+        "must be a whole number, got 10.5",
+        {"[dynamics.stages]": "steps = 10.5\ntemperature_K = 300"},
+    ),
+    Wrong(
+        "no steps",
+        "steps must be at least 1, got 0",
+        {"[dynamics.stages]": "steps = 0\ntemperature_K = 300"},
+    ),
+    Wrong(
+        "below zero kelvin",
+        "must be at least 0, got -5",
+        {"[dynamics.stages]": "steps = 10\ntemperature_K = -5"},
+    ),
+    Wrong("no stages", "nothing to do", {"[dynamics.stages]": None}),
+    Wrong("no reference", "[reference] is missing", {"reference": None}),
+    Wrong(
+        "a stage without temperature",
+        "needs temperature_K",
+        {"[dynamics.stages]": "steps = 10"},
+    ),
+    Wrong(
+        "NVE with a thermostat",
+        'thermostat contradicts ensemble = "NVE"',
+        {
+            "dynamics": 'ensemble = "NVE"\nthermostat = "csvr"',
+            "[dynamics.stages]": "steps = 10",
+        },
+    ),
+    Wrong(
+        "an unknown thermostat",
+        'got "berendsen"',
+        {"dynamics": 'thermostat = "berendsen"'},
+    ),
+    Wrong(
+        "a budget without calls",
+        "needs budget_calls",
+        {"learning": 'policy = "budget"'},
+    ),
+    Wrong(
+        "a model and learning",
+        "contradicts a finished model",
+        {"potential": 'model = "m.h5"', "learning": "queue = 3"},
+    ),
+    Wrong("no model file", "no file", {"potential": 'model = "m.h5"'}),
+    Wrong("no earlier run", "no file", {"learning": 'start_from = ["old"]'}),
+    Wrong(
+        "no structure file",
+        "did you mean cu.extxyz?",
+        {"structure": 'file = "cu.extxzy"'},
+    ),
+    Wrong("a folder as structure", "structure.file", {"structure": 'file = "."'}),
+    Wrong("an unreadable structure", "no structure ASE can read", structure="%&!\n"),
+    Wrong("an empty structure", "is empty", structure=""),
+    Wrong(
+        "an unknown format",
+        "no structure ASE can read",
+        {"structure": 'file = "cu.extxyz"\nformat = "klingon"'},
+    ),
+    Wrong(
+        "a frame that is not there",
+        "no frame 7",
+        {"structure": 'file = "cu.extxyz"\nindex = 7'},
+    ),
+    Wrong(
+        "two copies instead of three",
+        "must have 3 entries",
+        {"structure": 'file = "cu.extxyz"\nrepeat = [2, 2]'},
+    ),
+    Wrong(
+        "a fixed atom that is not there",
+        "fix_atoms counts from 0 to 3, got 4",
+        {"structure": 'file = "cu.extxyz"\nfix_atoms = [4]'},
+    ),
+    Wrong(
+        "atoms on top of each other",
+        "atoms 0 (Cu) and 1 (Cu) are 0.1",
+        structure=extxyz(["Cu 0 0 0", "Cu 0.1 0 0"]),
+    ),
+    Wrong(
+        "a position that is no number",
+        "position that is no number",
+        structure=extxyz(["Cu 0 0 0", "Cu nan 0 0"]),
+    ),
+    Wrong(
+        "a periodic cell of no volume",
+        "cell vectors are zero",
+        structure=extxyz(["Cu 0 0 0"], cell="0 0 0 0 0 0 0 0 0"),
+    ),
+    Wrong(
+        "parallel cell vectors",
+        "parallel",
+        structure=extxyz(["Cu 0 0 0"], cell="5 0 0 5 0 0 0 0 5"),
+    ),
+    Wrong(
+        "an element that is none",
+        "no chemical element",
+        structure=extxyz(["X 0 0 0"]),
+    ),
+    Wrong(
+        "an element the calculator does not know",
+        "no parameters for Na",
+        structure=extxyz(["Na 0 0 0"]),
+    ),
+    Wrong(
+        "an unknown calculator",
+        "did you mean 'tblite'?",
+        {"reference": 'calculator = "tblight"'},
+    ),
+    Wrong(
+        "a calculator whose module is not there",
+        "not_installed",
+        {"reference": 'calculator = "not_installed:Class"'},
+    ),
+    Wrong(
+        "a wrong calculator argument",
+        "has no argument 'asap_cutof'",
+        {"reference": 'calculator = "emt"\narguments = { asap_cutof = true }'},
+    ),
+    Wrong(
+        "friction for half of the elements",
+        "no value for Cu",
+        {"dynamics": "friction_per_ps = { Na = 1.0 }"},
+    ),
+    Wrong(
+        "friction of what is no element",
+        "'Kr2' is no chemical symbol",
+        {"dynamics": "friction_per_ps = { Kr2 = 1.0 }"},
+    ),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    bulk("Cu", cubic=True).write("cu.extxyz")
+    return tmp_path
+
+
+def written(case: Wrong) -> None:
+    """Write the input and the structure of a case."""
+    if case.structure is not None:
+        Path("cu.extxyz").write_text(case.structure)
+    text = case.text
+    if text is None:
+        sections = {**GOOD, **case.sections}
+        parts = [f"[{k}]\n{v}\n" for k, v in sections.items() if v is not None]
+        text = "\n".join(parts)
+    data = text.encode() if isinstance(text, str) else text
+    Path("input.toml").write_bytes(data)
+
+
+def test_the_input_the_wrong_ones_are_made_from_is_sound(folder, capsys):
+    written(Wrong("good", ""))
+    assert main(["check", "input.toml"]) == 0
+    assert "is sound" in capsys.readouterr().out
+
+
+def test_there_are_forty_different_cases():
+    assert len({case.name for case in CASES}) == len(CASES) >= 40
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_wrong_input_is_one_clear_line(case, folder, capsys):
+    written(case)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert main(["check", "input.toml"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("otf-md: error: ")
+    assert case.says in line
+    after = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("name", ["no TOML", "a negative cutoff", "no structure file"])
+def test_no_traceback_reaches_the_terminal(name, folder):
+    written(next(case for case in CASES if case.name == name))
+    done = subprocess.run(
+        [sys.executable, "-m", "otf.cli", "check", "input.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["inptu.toml", "nothing/like/it.toml"])
+def test_an_input_file_that_is_not_there_is_named(name, folder, capsys):
+    written(Wrong("good", ""))
+    assert main(["check", name]) == 2
+    error = capsys.readouterr().err
+    assert f"there is no input file {name}" in error
+    assert ("did you mean input.toml?" in error) == (name == "inptu.toml")
+
+
+def test_a_folder_is_no_input_file(folder, capsys):
+    assert main(["check", "."]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_atoms_that_are_close_but_possible_are_a_warning(folder, capsys):
+    # Copper at 0.7 of the sum of its covalent radii, 2 x 1.32 A.
+    pair = Atoms("Cu2", positions=[[0, 0, 0], [0.7 * 2.64, 0, 0]], cell=np.eye(3) * 12)
+    pair.pbc = True
+    written(Wrong("good", ""))
+    pair.write("cu.extxyz")
+    assert main(["check", "input.toml"]) == 0
+    assert "0.70 of the sum of their covalent radii" in capsys.readouterr().out
