@@ -1,8 +1,7 @@
 """Sphinx configuration; input.md and commands.md are written from the code."""
 
-from argparse import HelpFormatter
-from functools import partial
-from importlib.metadata import version
+from argparse import Action
+from importlib import metadata
 from pathlib import Path
 
 from otf.cli import COMMANDS, build_parser
@@ -12,7 +11,7 @@ HERE = Path(__file__).parent
 
 project = "otf-md"
 author = "The otf-md developers"
-release = version("otf-md")
+release = metadata.version("otf-md")
 extensions = ["myst_parser", "sphinx_copybutton"]
 myst_enable_extensions = ["amsmath", "dollarmath", "deflist"]
 myst_heading_anchors = 3
@@ -27,20 +26,26 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "`otf-md COMMAND --help` prints these texts. A command ends with 0 when all "
-        "went well, 2 when the input was wrong, 1 when something else went wrong, 130 "
-        "after Ctrl-C. Errors are one line each.",
+        "A command ends with 0 when all went well, 2 when the input was wrong, 1 when "
+        "something else went wrong, 130 after Ctrl-C, and 128 + n when signal n "
+        "stopped a run. Errors are one line each.",
     ]
-    for name in COMMANDS:
-        lines += ["", f"## {name}", "", "```text", _help_of(name), "```"]
+    for name, meaning in COMMANDS.items():
+        lines += ["", f"## {name}", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
+        lines += ["| argument | meaning |", "|---|---|"]
+        lines += [_row(action) for action in _actions(name)]
     return "\n".join(lines) + "\n"
 
 
-def _help_of(name: str) -> str:
-    parser = build_parser(name)
-    subparsers = next(a for a in parser._actions if a.dest == "command").choices
-    subparsers[name].formatter_class = partial(HelpFormatter, width=88)
-    return subparsers[name].format_help().strip()
+def _actions(name: str) -> list[Action]:
+    parsers = next(a for a in build_parser(name)._actions if a.dest == "command")
+    return [a for a in parsers.choices[name]._actions if a.dest != "help"]
+
+
+def _row(action: Action) -> str:
+    names = ", ".join(f"`{option}`" for option in action.option_strings)
+    text = (action.help or "") % {"default": action.default}
+    return f"| {names or f'`{action.dest.upper()}`'} | {text} |"
 
 
 def setup(app: object) -> None:

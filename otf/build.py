@@ -95,7 +95,7 @@ def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
             noise_floor_force=r.noise_floor_force_eV_per_A,
             noise_floor_energy=r.noise_floor_energy_eV_per_atom,
         ),
-        isolated_energies=settings.baseline.isolated_atom_energies,
+        isolated_energies=settings.baseline.isolated_atom_energies or None,
     )
 
 
@@ -184,24 +184,19 @@ def _friction_of_atoms(
 
 
 def build_reference(
-    settings: Settings,
-    configuration: Configuration,
-    *,
-    journal: Journal | None = None,
+    settings: Settings, *, journal: Journal | None = None
 ) -> Reference | None:
     """Return the reference of the input file, None for a run that does not learn.
 
     Parameters
     ----------
-    configuration
-        The first one: what the calculator cannot do with it is found here.
     journal
         Where labels are kept and found again.
 
     Raises
     ------
-    InputError, ReferenceFailure
-        When the calculator is not possible for this configuration.
+    InputError
+        When the calculator is not known or refuses its arguments.
     """
     if not settings.is_learning or settings.reference is None:
         return None
@@ -216,7 +211,6 @@ def build_reference(
     else:
         book = JournalBook(journal, lambda c: code.fingerprint(c.n_atoms))
         reference = Reference(code, retries=section.retries, book=book)
-    reference.require(configuration)
     return reference
 
 

@@ -51,7 +51,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, line in COMMANDS.items():
-        subparser = commands.add_parser(name, help=line, description=f"{line}.")
+        sentence = f"{line[0].upper()}{line[1:]}."
+        subparser = commands.add_parser(name, help=line, description=sentence)
         if name == command:
             importlib.import_module(f"otf.commands.{name}").configure(subparser)
     return parser

@@ -83,6 +83,7 @@ class NeighborList:
         )
         i, j = i.astype(np.int64), j.astype(np.int64)
         order = np.argsort(i * n + j, kind="stable")
+        # vesin compares squares; the root may still round up to the cutoff
         order = order[distance[order] < self.cutoff]
         first = np.zeros(n + 1, dtype=np.int64)
         np.cumsum(np.bincount(i[order], minlength=n), out=first[1:])

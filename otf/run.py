@@ -113,7 +113,9 @@ def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
             f"'otf-md resume {folder.path}', or give another output.directory"
         )
     # What the calculator cannot do is found before the folder is made.
-    reference = build_reference(settings, state.configuration)
+    reference = build_reference(settings)
+    if reference is not None:
+        reference.require(state.configuration)
     with RunFiles(folder) as files:
         files.save_input(input_text)
         files.journal.write(
@@ -167,7 +169,7 @@ def _assemble(
 ) -> _Parts:
     potential: LearningPotential | ProductionPotential
     if settings.is_learning:
-        reference = build_reference(settings, configuration, journal=files.journal)
+        reference = build_reference(settings, journal=files.journal)
         assert reference is not None  # the settings refuse to learn without one
         log = JournalLog(files.journal)
         if checkpoint is None:
@@ -212,6 +214,7 @@ def _from_first_step(parts: _Parts, state: State) -> Outcome:
             f"the first structure cannot be simulated: {trouble.reason} "
             "(structure.file)"
         ) from None
+    parts.files.frames.begin(state)
     parts.writer.write(state, prediction, parts.threshold)
     _save(parts, state, prediction)
     return _go(parts, state, prediction)
@@ -304,7 +307,10 @@ def _roll_back(
     )
     prediction = evaluate(potential, back)
     work = prediction.model_energy - memory.energy
-    return replace(back, learning_work=back.learning_work + work), prediction
+    state = replace(back, learning_work=back.learning_work + work)
+    # The table is shorter now than the last checkpoint counts on.
+    _save(parts, state, prediction)
+    return state, prediction
 
 
 def _show(parts: _Parts, state: State, prediction: Prediction) -> None:

@@ -75,12 +75,8 @@ def test_pinned_line_through_three_points():
 
 
 def slopes_of_evidence(phi, y, alpha, beta):
-    by_prior = derivative(
-        lambda h: evidence(phi, y, alpha * np.exp(h), beta), 1e-2
-    )
-    by_noise = derivative(
-        lambda h: evidence(phi, y, alpha, beta * np.exp(h)), 1e-2
-    )
+    by_prior = derivative(lambda h: evidence(phi, y, alpha * np.exp(h), beta), 1e-2)
+    by_noise = derivative(lambda h: evidence(phi, y, alpha, beta * np.exp(h)), 1e-2)
     return by_prior, by_noise
 
 
@@ -138,6 +134,9 @@ def test_leave_one_out_errors_follow_from_the_hat_matrix():
         rest = np.arange(20) != i
         w = spectrum(phi[rest], y[rest]).weights(alpha, beta)
         assert y[i] - phi[i] @ w == pytest.approx(shortcut[i], rel=1e-10)
+    # The residuals themselves, without the hat matrix, are far smaller.
+    kept = y - phi @ s.weights(alpha, beta)
+    assert np.abs(shortcut - kept).max() > 0.1 * np.abs(kept).max()
 
 
 def test_order_of_rows_is_irrelevant_and_twice_a_row_is_twice_its_weight():
@@ -165,7 +164,9 @@ def test_evidence_recovers_noise_and_prior_the_data_were_drawn_with():
         found.append((fit.prior_precision, fit.noise_precision))
     prior, noise = np.array(found).T
     # Relative s.e. of one precision is sqrt(2/100) and sqrt(2/500); means over 20.
-    assert prior.mean() / 4.0 == pytest.approx(1.0, abs=4 * np.sqrt(2 / 100 / 20) + 0.02)
+    assert prior.mean() / 4.0 == pytest.approx(
+        1.0, abs=4 * np.sqrt(2 / 100 / 20) + 0.02
+    )
     assert noise.mean() / 4.0 == pytest.approx(1.0, abs=4 * np.sqrt(2 / 500 / 20))
 
 

@@ -73,6 +73,12 @@ def test_friction_times_a_picosecond_is_the_number_of_the_input():
     assert friction[17] * picosecond == pytest.approx(10.0, rel=1e-14)
 
 
+def test_energies_of_isolated_atoms_are_given_by_number_or_not_at_all():
+    text = SHORTEST + "[baseline.isolated_atom_energies_eV]\nNa = -4.2\n"
+    assert parse(text).baseline.isolated_atom_energies == {11: -4.2}
+    assert parse(SHORTEST).baseline.isolated_atom_energies is None
+
+
 def test_stress_noise_is_converted_from_gigapascal():
     settings = parse(SHORTEST + "[regression]\nnoise_stress_GPa = 160.21766\n")
     assert settings.regression.noise_stress == pytest.approx(1.0, rel=1e-6)

@@ -40,12 +40,12 @@ def groups(sizes, q=12, seed=0):
     return environments(features), np.repeat(np.arange(len(sizes)), sizes)
 
 
-def greedy(matrix, bound, limit):
+def greedy(matrix, bound, limit, first):
     """Pivoted Cholesky as in the textbooks, on a matrix held whole."""
-    left = matrix.copy()
     own = matrix.diagonal()
-    picks = []
-    while len(picks) < limit:
+    left = matrix - np.outer(matrix[first], matrix[first]) / matrix[first, first]
+    picks = [first]
+    while len(picks) < limit + 1:
         share = left.diagonal() / own
         share[picks] = -1.0
         pick = int(np.argmax(share))
@@ -53,18 +53,19 @@ def greedy(matrix, bound, limit):
             break
         picks.append(pick)
         left -= np.outer(left[pick], left[pick]) / left[pick, pick]
-    return picks
+    return picks[1:]
 
 
-@pytest.mark.parametrize("n", [60, 2000])
+@pytest.mark.parametrize("n", [60, 1000])
 def test_pivots_are_those_of_the_textbook_algorithm(n):
-    # 2000 candidates are more than one pool, 150 pivots more than one block.
+    # 1000 candidates are more than one pool, 100 pivots more than one block.
     atoms = random_environments(n, q=8, covariance=Gaussian(0.5))
-    limit = min(n, 150)
-    ours = pivoted_cholesky(atoms, bound=1e-6, limit=limit)
-    expected = greedy(atoms.kernel(atoms), 1e-6, limit)
-    np.testing.assert_array_equal(ours, expected[: len(ours)])
-    assert len(ours) == len(expected)
+    limit = min(n, 100)
+    # Without a known reference all candidates lead alike at the start.
+    matrix = atoms.kernel(atoms)
+    known = matrix[:, :1] / np.sqrt(matrix[0, 0])
+    ours = pivoted_cholesky(atoms, bound=1e-6, limit=limit, known=known)
+    np.testing.assert_array_equal(ours, greedy(matrix, 1e-6, limit, 0))
 
 
 def test_candidates_spanned_by_known_references_are_not_chosen():
@@ -108,10 +109,10 @@ def test_farthest_point_takes_one_of_each_group():
 
 
 def test_farthest_point_takes_the_farthest():
-    # On a circle with k = cos: 0 and 180 degrees are farther than 10 and 20.
+    # On a circle with k = cos, 180 degrees is the farthest from the other three.
     angles = np.deg2rad([0.0, 10.0, 20.0, 180.0])
     atoms = environments(np.column_stack([np.cos(angles), np.sin(angles)]))
-    assert FarthestPoint(1e-6).select(atoms, limit=2).tolist() == [0, 3]
+    assert 3 in FarthestPoint(1e-6).select(atoms, limit=2)
 
 
 def test_leading_columns_are_not_taken_twice_from_a_group():
@@ -159,6 +160,4 @@ def test_spilling_is_the_share_of_covariance_that_is_not_spanned():
     cross = matrix[np.ix_(kept, dropped)]
     inner = solve(matrix[np.ix_(kept, kept)], cross)
     expected = 1 - (cross * inner).sum(axis=0) / matrix.diagonal()[dropped]
-    np.testing.assert_allclose(
-        spilling_of(matrix, kept, dropped), expected, atol=1e-9
-    )
+    np.testing.assert_allclose(spilling_of(matrix, kept, dropped), expected, atol=1e-9)

@@ -1,6 +1,7 @@
 """A run folder: checkpoints, frames, trajectory, table, and the view of all of them."""
 
 import errno
+import fcntl
 import logging
 import os
 from dataclasses import fields, replace
@@ -409,29 +410,49 @@ def test_frames_of_a_roll_back_are_marked_and_stay(folder):
     assert list(found["particles/all/position/step"]) == [0, 1, 2, 3, 4, 3, 4]
 
 
-def test_a_nearly_full_disk_stops_the_trajectory_before_it_is_opened(
-    folder, monkeypatch
-):
+def test_a_full_disk_is_met_before_hdf5_writes(folder, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     with RunFiles(folder) as files:
         write_steps(files, range(3))
         files.save(snapshot(2))
-        before = folder.trajectory.read_bytes()
+        size = folder.trajectory.stat().st_size
         write_steps(files, range(3, 6))
         with monkeypatch.context() as patch:
-            patch.setattr("shutil.disk_usage", Usage)
-            with pytest.raises(StoreError, match="too full"):
+            patch.setattr(os, "posix_fallocate", full)
+            with pytest.raises(StoreError, match="disk or the quota is full"):
                 files.save(snapshot(5))
-        assert folder.trajectory.read_bytes() == before
+        assert folder.trajectory.stat().st_size == size
         assert load_newest(folder).state.step == 5
+        files.save(snapshot(5))
+    assert "anew" not in caplog.text  # it went on where it had stopped
+    assert list(content(folder.trajectory)["particles/all/position/step"]) == [
+        *range(6)
+    ]
+
+
+def test_a_viewer_that_locks_the_trajectory_does_not_stop_the_run(folder, caplog):
+    with RunFiles(folder) as files:
+        write_steps(files, range(3))
+        files.save(snapshot(2))
+        write_steps(files, range(3, 6))
+        with folder.trajectory.open("rb") as viewer:
+            fcntl.flock(viewer, fcntl.LOCK_SH)  # as HDF5 does in another process
+            files.save(snapshot(5))
+        assert "is open in another program" in caplog.text
         files.save(snapshot(5))
     assert len(content(folder.trajectory)["particles/all/position/step"]) == 6
 
 
-class Usage:
-    free = 1000
-
-    def __init__(self, _):
-        pass
+def test_no_reserved_room_stays_in_the_trajectory(folder, tmp_path):
+    with RunFiles(folder) as files:
+        write_steps(files, range(3))
+        files.save(snapshot(2))
+        once = folder.trajectory.stat().st_size
+        write_steps(files, range(3, 6))
+        files.save(snapshot(5))
+    assert folder.trajectory.stat().st_size == once  # the same chunks are filled
 
 
 # ------------------------------------------------------------------------------ table

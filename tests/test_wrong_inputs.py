@@ -209,6 +209,11 @@ CASES = [
         {"dynamics": "friction_per_ps = { Na = 1.0 }"},
     ),
     Wrong(
+        "isolated atoms for half of the elements",
+        "no value for Cu",
+        {"baseline": "isolated_atom_energies_eV = { Na = -4.2 }"},
+    ),
+    Wrong(
         "friction of what is no element",
         "'Kr2' is no chemical symbol",
         {"dynamics": "friction_per_ps = { Kr2 = 1.0 }"},
@@ -236,6 +241,11 @@ def written(case: Wrong) -> None:
     Path("input.toml").write_bytes(data)
 
 
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    """Return what lies in a folder, with None for folders."""
+    return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
 def test_the_input_the_wrong_ones_are_made_from_is_sound(folder, capsys):
     written(Wrong("good", ""))
     assert main(["check", "input.toml"]) == 0
@@ -246,16 +256,16 @@ def test_there_are_forty_different_cases():
     assert len({case.name for case in CASES}) == len(CASES) >= 40
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_wrong_input_is_one_clear_line(case, folder, capsys):
+def test_a_wrong_input_is_one_clear_line(case, command, folder, capsys):
     written(case)
-    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    assert main(["check", "input.toml"]) == 2
+    before = contents(folder)
+    assert main([command, "input.toml"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("otf-md: error: ")
     assert case.says in line
-    after = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    assert after == before
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("name", ["no TOML", "a negative cutoff", "no structure file"])
@@ -294,3 +304,45 @@ def test_atoms_that_are_close_but_possible_are_a_warning(folder, capsys):
     pair.write("cu.extxyz")
     assert main(["check", "input.toml"]) == 0
     assert "0.70 of the sum of their covalent radii" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["resume", "report", "show"])
+@pytest.mark.parametrize("path", ["no/such/folder", ".", "cu.extxyz"])
+def test_what_is_no_run_is_one_clear_line(command, path, folder, capsys):
+    before = contents(folder)
+    assert main([command, path]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("otf-md: error: ")
+    assert path in line
+    assert contents(folder) == before
+
+
+def test_a_run_is_never_started_on_top_of_another(folder, capsys):
+    written(Wrong("good", ""))
+    Path("run").mkdir()
+    Path("run/journal.bin").write_bytes(b"labels that were paid for")
+    assert main(["run", "input.toml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "otf-md resume" in line
+    assert Path("run/journal.bin").read_bytes() == b"labels that were paid for"
+
+
+@pytest.mark.parametrize("command", ["resume", "report", "show"])
+def test_a_damaged_journal_is_one_clear_line(command, folder, capsys):
+    written(Wrong("good", ""))
+    Path("run").mkdir()
+    Path("run/input.toml").write_text(Path("input.toml").read_text())
+    Path("run/journal.bin").write_bytes(b"no journal at all, but long enough")
+    assert main([command, "run"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "journal.bin" in line
+
+
+def test_a_model_file_that_is_none_is_one_clear_line(folder, capsys):
+    written(
+        Wrong("", "", {"potential": 'model = "cu.extxyz"', "reference": None}),
+    )
+    assert main(["run", "input.toml"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is no model file" in line
+    assert not Path("run").exists()

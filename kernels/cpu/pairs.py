@@ -1,5 +1,10 @@
-"""Formulae of one pair, inlined in the kernels: spline and spherical harmonics."""
+"""Formulae of one pair, inlined in the kernels: spline and spherical harmonics.
 
+numba's cache does not notice that a function called by a cached kernel has changed:
+remove the __pycache__ folders after editing this file.
+"""
+
+from functools import lru_cache
 from math import factorial
 
 import numpy as np
@@ -15,6 +20,7 @@ OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": FAS
 TINY = 1e-10
 
 
+@lru_cache(maxsize=16)
 def harmonic_norms(l_max):
     """Return the factors (L + 1, L + 1) of d^m P_l/dz^m in real Y_lm."""
     norms = np.zeros((l_max + 1, l_max + 1))

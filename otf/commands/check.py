@@ -17,6 +17,7 @@ from otf.errors import InputError
 from otf.potential import Untrusted
 from otf.settings import load_settings
 from otf.settings.structures import first_configuration, movable
+from otf.store.model_file import read_model
 
 if TYPE_CHECKING:
     import argparse
@@ -38,6 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Print what the input means, or raise at what it cannot mean."""
     settings = load_settings(arguments.input)
     configuration = sound_configuration(settings)
+    require_sound_reference(settings, configuration)
+    require_sound_model(settings)
     for word, line in description(settings, configuration):
         print(f"{word:<10} {line}")
     for line in warnings(settings, configuration):
@@ -47,12 +50,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def sound_configuration(settings: Settings) -> Configuration:
-    """Return the first structure, with everything behind it looked at.
+    """Return the first structure, with all that concerns it looked at.
 
     Raises
     ------
     InputError
-        When the structure, the calculator or its elements are not possible.
+        When the structure is not possible, or a table of the input lacks an element.
     """
     configuration = first_configuration(settings)
     movable(settings, configuration)
@@ -61,17 +64,43 @@ def sound_configuration(settings: Settings) -> Configuration:
     except Untrusted as error:
         msg = f"the first structure cannot be run: {error.reason} (structure.file)"
         raise InputError(msg) from None
-    species = species_of([configuration])
-    if isinstance(settings.dynamics.friction_per_ps, dict):
-        _require_elements(
-            "dynamics.friction_per_ps", settings.dynamics.friction_per_ps, species
-        )
+    tables = {
+        "dynamics.friction_per_ps": settings.dynamics.friction_per_ps,
+        "baseline.isolated_atom_energies_eV": (
+            settings.baseline.isolated_atom_energies_eV or 0.0
+        ),
+    }
+    for key, table in tables.items():
+        if isinstance(table, dict):
+            _require_elements(key, table, species_of([configuration]))
+    return configuration
+
+
+def require_sound_reference(settings: Settings, configuration: Configuration) -> None:
+    """Import the calculator and hand it its arguments; nothing is calculated.
+
+    Raises
+    ------
+    InputError
+        When it is not there, refuses an argument or does not know an element.
+    """
     if settings.is_learning and settings.reference is not None:
         reference = settings.reference
         code = make_calculator(reference.calculator, reference.arguments)
-        code.require_elements(frozenset(species))
+        code.require_elements(frozenset(species_of([configuration])))
         code.build()
-    return configuration
+
+
+def require_sound_model(settings: Settings) -> None:
+    """Read the finished model, if there is one.
+
+    Raises
+    ------
+    StoreError
+        When the file is none of ours, or damaged.
+    """
+    if settings.model_path is not None:
+        read_model(settings.model_path)
 
 
 def _require_elements(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.report.page import write_report
-from otf.settings import parse_settings
+from otf.report import write_report
 from otf.store.run_reader import RunView
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Write the page and say where it lies."""
     view = RunView.load(arguments.run)
-    text = view.start.input_text
-    settings = parse_settings(text, name="input.toml", folder=arguments.run.parent)
     output: Path = arguments.output or view.folder.report
-    write_report(view, output, title=settings.title)
+    write_report(view, output)
     print(f"Wrote {output}.")
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from otf.commands.ending import conclude
 from otf.errors import StoreError
 from otf.progress import Progress
-from otf.settings import load_settings
+from otf.settings.loading import load_run_settings
 from otf.store.schema import RunFolder
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"{folder.path}: there is no run in this folder (no {folder.input.name}); "
             "give the folder that otf-md run wrote"
         )
-    settings = load_settings(folder.input)
+    settings = load_run_settings(folder.input)
     from otf.run import resume  # numba compiles on import; a wrong input need not wait
 
     progress = Progress(settings.dynamics.timestep_fs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from otf.commands.check import require_sound_model, sound_configuration
 from otf.commands.ending import conclude
 from otf.progress import Progress
 from otf.settings import load_settings
@@ -21,6 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the input file and print how it ended."""
     settings = load_settings(arguments.input)
+    sound_configuration(settings)
+    require_sound_model(settings)
     from otf.run import run  # numba compiles on import; a wrong input need not wait
 
     progress = Progress(settings.dynamics.timestep_fs)

@@ -87,7 +87,7 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         model = read_model(path)
         data = {**model.metadata, "n_proof_frames": len(model.proof)}
-        text = "\n".join(f"{key:<20} {value}" for key, value in data.items())
+        text = _lines_of(data)
     print(json.dumps(_without_nan(data), indent=2) if arguments.json else text)
     return 0
 
@@ -150,6 +150,15 @@ def in_words(standing: Standing) -> str:
     if standing.remaining_s and standing.status == "running":
         lines["time left"] = f"about {duration(standing.remaining_s)}"
     return "\n".join(f"{name:<17} {text}" for name, text in lines.items())
+
+
+def _lines_of(data: dict[str, object]) -> str:
+    """Return what fits on a line each; tables are left to --json."""
+    return "\n".join(
+        f"{key:<17} {value}"
+        for key, value in data.items()
+        if not isinstance(value, dict | list)
+    )
 
 
 def _status(view: RunView) -> str:

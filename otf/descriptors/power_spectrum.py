@@ -321,7 +321,8 @@ class PowerSpectrum:
         kernels = parts.kernels
         out = np.zeros((pairs.n_pairs, 3))
         if parts.two is not None:
-            w = np.ascontiguousarray(scaled[:, : self.n_two_body]).reshape(c2.shape)
+            w: FloatArray = np.ascontiguousarray(scaled[:, : self.n_two_body])
+            w = w.reshape(c2.shape)
             out += kernels.pair_gradient(first, around, vector, distance, parts.two, w)
         if parts.three is not None:
             table = parts.three
@@ -329,8 +330,8 @@ class PowerSpectrum:
             w = parts.coupling.adjoint(kernels, c3, self._channels, x)
             out += kernels.pair_gradient(first, around, vector, distance, table, w)
             if parts.self_terms is not None:
-                w = -(x @ parts.self_terms.T)
-                w = w.reshape(len(x), len(self.species), self.l_max + 1, -1)
+                own: FloatArray = np.ascontiguousarray(-(x @ parts.self_terms.T))
+                w = own.reshape(len(x), len(self.species), self.l_max + 1, -1)
                 out += kernels.overlap_gradient(
                     first, around, vector, distance, table, w
                 )

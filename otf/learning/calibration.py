@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """Ratios of true error to deviation for the atoms of one labelled frame."""
+    """Ratios of true error to deviation for the components of one labelled frame."""
 
-    numbers: IntArray  # (n,)
-    ratios: FloatArray  # (n,)
+    numbers: IntArray  # (c,), of the atom of each known component
+    ratios: FloatArray  # (c,)
     weight: float
 
 
@@ -27,8 +27,9 @@ class Calibration:
 
     True errors of a finite basis are mostly misfit, which the posterior does not see;
     the quantile q_z turns the deviation sigma_i of an atom into e_i = q_z sigma_i, the
-    bound below which 95 % of the true errors lie. Frames that the decision asked for
-    are late and biased, so audits count more.
+    bound below which 95 % of the true errors of its force components lie. Like sigma_i
+    and the force errors papers quote it is meant per component. Frames that the decision
+    asked for are late and biased, so audits count more.
 
     Parameters
     ----------
@@ -77,18 +78,17 @@ class Calibration:
         numbers
             (n,) atomic numbers.
         errors
-            (n,) eV/angstrom, |F_true - F_predicted| of atoms whose label is known,
-            NaN elsewhere.
+            (n, 3) eV/angstrom, F_true - F_predicted, NaN where there is no label.
         deviations
             (n,) eV/angstrom, sigma_i before the frame was learned.
         audit
             Whether the frame was chosen by the clock and not by the decision.
         """
-        known = np.isfinite(errors) & (deviations > 0)
+        known = np.isfinite(errors) & (deviations > 0)[:, None]
+        atom = np.nonzero(known)[0]
+        ratios = np.abs(errors[known]) / deviations[atom]
         weight = self.audit_weight if audit else 1.0
-        self._frames.append(
-            _Frame(numbers[known], errors[known] / deviations[known], weight)
-        )
+        self._frames.append(_Frame(numbers[atom], ratios, weight))
         self._factors = {
             int(z): self._factor_of(int(z))
             for frame in self._frames

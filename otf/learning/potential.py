@@ -196,9 +196,12 @@ class LearningPotential:
     def _uncertainty(
         self, c: Configuration, environments: Environments, step: int
     ) -> Uncertainty:
-        cheap = self.model.screen(environments)
-        if not self._screen.flags(cheap, step=step):
-            return cheap
+        """Return the cheap measures; where they flag, better ones, then the exact."""
+        if not self._screen.due(step):
+            for measure in (self.model.screen, self.model.local_uncertainty):
+                cheap = measure(environments)
+                if not self._screen.flags(cheap, step=step):
+                    return cheap
         return self._exact(c, environments)
 
     def _exact(self, c: Configuration, environments: Environments) -> Uncertainty:
@@ -311,8 +314,9 @@ class LearningPotential:
         known = before.uncertainty
         assert known is not None  # asked by the caller
         assert known.forces is not None  # labelled steps are evaluated exactly
-        error = np.linalg.norm(labels.forces - before.forces, axis=1)
-        self.calibration.add(c.numbers, error, known.forces, audit=audit)
+        self.calibration.add(
+            c.numbers, labels.forces - before.forces, known.forces, audit=audit
+        )
         assessment = Assessment(known.errors, known.spilling, self.policy.threshold)
         return np.flatnonzero(assessment.candidates(self.rules))
 

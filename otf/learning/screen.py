@@ -19,13 +19,17 @@ class Screen:
     local deviation exceeds half of that which corresponds to e = t, and at every
     ``exact_interval``-th step. Deviations change over tens of steps, so a flag within
     ``exact_spacing`` steps of the last evaluation counts only where the cheap measures
-    exceed the sampling bound, or the half as much again of e = t, themselves.
+    exceed the sampling bound, or one and a half times that of e = t.
     """
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._local_at_threshold = 0.0
         self._last = -(10**9)
+
+    def due(self, step: int) -> bool:
+        """Return whether the exact deviation is evaluated at this step anyway."""
+        return step % self._rules.exact_interval == 0
 
     def flags(self, cheap: Uncertainty, *, step: int) -> bool:
         """Return whether the exact deviation is needed."""
@@ -35,9 +39,7 @@ class Screen:
         recent = 0 <= step - self._last < rules.exact_spacing
         spilling_bound, local_bound = (1.0, 1.5) if recent else (0.25, 0.5)
         return (
-            step % rules.exact_interval == 0
-            or spilling > spilling_bound
-            or local > local_bound * self._local_at_threshold
+            spilling > spilling_bound or local > local_bound * self._local_at_threshold
         )
 
     def learn(

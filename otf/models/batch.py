@@ -23,9 +23,11 @@ from otf.models.basis import Basis
 from otf.models.composition import ElementEnergies
 from otf.models.design import Targets, raw_rows, scaled_rows
 from otf.models.evidence import Spectrum
-from otf.models.interface import FORCEFUL, KINDS, FitReport, PerKind
+from otf.models.interface import KINDS, FitReport, PerKind
 from otf.models.solvers import Problem
 from otf.models.sparsify import pivoted_cholesky
+from otf.models.training import is_forceful
+from otf.threads import in_order, one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -133,8 +135,9 @@ def fit_dataset(
     targets = [Targets.of(c, labels, model.baseline) for c, labels in frames]
     elements = _elements(model, frames, targets)
     factor = TriangularFactor(model.n_references)
-    for rows, labels in _row_blocks(model, frames, targets, elements, report):
-        factor.add(rows, labels)
+    with one_blas_thread():
+        for rows, labels in _row_blocks(model, frames, targets, elements, report):
+            factor.add(rows, labels)
     report("solve", 0, 1)
     solution = model.solver.solve(_problem(model, factor, frames))
     model.adopt(solution, elements)
@@ -226,11 +229,13 @@ def _row_blocks(
     """Yield the raw weighted rows and labels of one structure and kind at a time."""
     noise = model.training.noise
     references = model.current_basis.references
-    for done, ((configuration, _), target) in enumerate(
-        zip(frames, targets, strict=True)
-    ):
-        progress("rows", done, len(frames))
+
+    def rows_of(
+        item: tuple[Configuration, Targets],
+    ) -> list[tuple[FloatArray, FloatArray]]:
+        configuration, target = item
         raw = raw_rows(model.descriptor, references, model.describe(configuration))
+        blocks = []
         for kind, rows in scaled_rows(target, raw, noise).items():
             weight = model.weights.of(kind)
             if weight == 0.0 or not len(rows):
@@ -238,7 +243,13 @@ def _row_blocks(
             labels = target.of_kind(kind)
             if kind == "energy":
                 labels = labels - elements.per_atom(configuration).mean()
-            yield weight * rows, weight * labels / noise.of(kind)
+            blocks.append((weight * rows, weight * labels / noise.of(kind)))
+        return blocks
+
+    items = zip([c for c, _ in frames], targets, strict=True)
+    for done, blocks in enumerate(in_order(rows_of, items)):
+        progress("rows", done, len(frames))
+        yield from blocks
 
 
 def _problem(
@@ -247,10 +258,6 @@ def _problem(
     triangle, rotated, outside = factor.finish()
     # L^-T is upper triangular, so the transformed factor stays a triangle.
     triangle = model.prior.rows(model.current_basis, triangle)
-    forceful = sum(
-        bool(np.nanmax(np.abs(labels.forces), initial=0.0) > FORCEFUL)
-        for _, labels in frames
-    )
 
     def residual_square(weights: FloatArray) -> float:
         left = rotated - triangle @ weights
@@ -268,6 +275,6 @@ def _problem(
         residual_square=residual_square,
         rows=rows,
         n_rows=factor.n_rows,
-        n_forceful=forceful,
+        n_forceful=sum(is_forceful(labels) for _, labels in frames),
         start=(1.0, 1.0),
     )

@@ -12,17 +12,16 @@ from otf.errors import OTFError
 from otf.models.baseline import NoBaseline
 from otf.models.basis import Basis
 from otf.models.covariance import Polynomial
-from otf.models.evidence import PrecisionBounds, Spectrum
-from otf.models.interface import FORCEFUL, KINDS, FitReport, RowNoise, RowWeights
+from otf.models.evidence import PrecisionBounds
+from otf.models.interface import FitReport, RowNoise, RowWeights
 from otf.models.posterior import Gauge, KernelPosterior
 from otf.models.prior import prior_named
 from otf.models.references import References
-from otf.models.solvers import EvidenceMaximisation, Problem
+from otf.models.solvers import EvidenceMaximisation
 from otf.models.sparsify import (
     LeverageColumns,
     pivoted_cholesky,
-    redundant_columns,
-    spilling_of,
+    redundant_references,
 )
 from otf.models.training import StoredFrame, TrainingSet
 
@@ -309,20 +308,8 @@ class BayesianLinear:
         if epsilon is None:
             epsilon = self.options.cur_epsilon
         references = self.current_basis.references
-        matrix = references.kernel(references)
-        dropped: list[int] = []
-        for one in np.unique(references.species):
-            index = np.flatnonzero(references.species == one)
-            block = matrix[np.ix_(index, index)]
-            out = redundant_columns(block, epsilon=epsilon)
-            while len(out):
-                kept = np.setdiff1d(np.arange(len(index)), out)
-                share = spilling_of(block, kept, out)
-                if share.max() <= bound:
-                    break
-                out = np.delete(out, np.argmax(share))
-            dropped += index[out].tolist()
-        self.drop_references(np.array(sorted(dropped), dtype=np.int64))
+        dropped = redundant_references(references, epsilon=epsilon, bound=bound)
+        self.drop_references(dropped)
         return len(dropped)
 
     def drop_references(self, dropped: IntArray) -> None:
@@ -358,14 +345,7 @@ class BayesianLinear:
             self.descriptor.species, self.isolated_energies
         )
         self.training.subtract(elements)
-        problem = Problem(
-            spectrum=self._spectrum,
-            residual_square=self._residual_square,
-            rows=lambda: self.training.weighted_rows(self.weights),
-            n_rows=self.training.n_rows,
-            n_forceful=self.training.count_forceful(FORCEFUL),
-            start=self._last_precisions(),
-        )
+        problem = self.training.problem(self.weights, self._last_precisions())
         solution = self.solver.solve(problem)
         self.adopt(solution, elements)
         fit = solution.fit
@@ -426,21 +406,3 @@ class BayesianLinear:
         if self.report is None:
             return 1.0, 1.0
         return self.report.prior_precision, self.report.noise_precision
-
-    def _spectrum(self) -> Spectrum:
-        m = self.n_references
-        gram, projection, square, n_rows = np.zeros((m, m)), np.zeros(m), 0.0, 0
-        for kind in KINDS:
-            weight = self.weights.of(kind) ** 2
-            block = self.training.blocks[kind]
-            if weight == 0.0 or block.n_rows == 0:
-                continue
-            gram += weight * block.gram
-            projection += weight * (block.rows.T @ block.labels)
-            square += weight * float(block.labels @ block.labels)
-            n_rows += block.n_rows
-        return Spectrum.of_gram(gram, projection, square, n_rows)
-
-    def _residual_square(self, weights: FloatArray) -> float:
-        squares = self.training.residual_squares(weights)
-        return sum(self.weights.of(kind) ** 2 * squares[kind] for kind in KINDS)

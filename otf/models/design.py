@@ -9,6 +9,7 @@ import numpy as np
 
 from otf.configuration import masked_stress
 from otf.models.interface import KINDS
+from otf.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from otf.configuration import BoolArray, Configuration, FloatArray, Labels
@@ -39,13 +40,14 @@ def raw_rows(
 ) -> RawRows:
     """Return the rows of one configuration for all references."""
     slopes = references.slopes(environments)
-    forces, strain = descriptor.gradient_rows(
-        environments,
-        references.directions,
-        references.species,
-        slopes.alpha,
-        slopes.gamma,
-    )
+    with one_blas_thread():  # thousands of small products
+        forces, strain = descriptor.gradient_rows(
+            environments,
+            references.directions,
+            references.species,
+            slopes.alpha,
+            slopes.gamma,
+        )
     return RawRows(slopes.value.sum(axis=0), forces, strain)
 
 

@@ -226,6 +226,36 @@ def redundant_columns(matrix: FloatArray, *, epsilon: float) -> IntArray:
     return _pivots(vectors[:, :n_low], n_low)
 
 
+def redundant_references(
+    references: References, *, epsilon: float, bound: float
+) -> IntArray:
+    """Return the sorted indices of references that the others of their species span.
+
+    Parameters
+    ----------
+    references
+        Of any species.
+    epsilon
+        Eigenvalues below epsilon times the largest of a species count as zero.
+    bound
+        One whose spilling against the kept ones would exceed it is kept as well.
+    """
+    matrix = references.kernel(references)
+    dropped: list[int] = []
+    for one in np.unique(references.species):
+        index = np.flatnonzero(references.species == one)
+        block = matrix[np.ix_(index, index)]
+        out = redundant_columns(block, epsilon=epsilon)
+        while len(out):
+            kept = np.setdiff1d(np.arange(len(index)), out)
+            share = spilling_of(block, kept, out)
+            if share.max() <= bound:
+                break
+            out = np.delete(out, np.argmax(share))
+        dropped += index[out].tolist()
+    return np.array(sorted(dropped), dtype=np.int64)
+
+
 def leverage(matrix: FloatArray, *, epsilon: float) -> FloatArray:
     """Return the leverage of every column over the low eigenvectors, (m,).
 

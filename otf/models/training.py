@@ -9,7 +9,9 @@ import numpy as np
 
 from otf.models.composition import ElementEnergies
 from otf.models.design import RowBlock, Targets, raw_rows, scaled_rows
-from otf.models.interface import KINDS, PerKind, RowNoise
+from otf.models.evidence import Spectrum
+from otf.models.interface import FORCEFUL, KINDS, PerKind, RowNoise
+from otf.models.solvers import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +53,15 @@ class StoredFrame:
         return self._environments
 
 
+def is_forceful(labels: Labels) -> bool:
+    """Return whether a structure has a known force that says something."""
+    return bool(np.nanmax(np.abs(labels.forces), initial=0.0) > FORCEFUL)
+
+
+def _used(weights: PerKind) -> list[str]:
+    return [kind for kind in KINDS if weights.of(kind) > 0.0]
+
+
 class TrainingSet:
     """Frames and their transformed rows, kept per kind and updated, never recomputed.
 
@@ -69,13 +80,6 @@ class TrainingSet:
     def n_rows(self) -> int:
         """Return the number of labels."""
         return sum(block.n_rows for block in self.blocks.values())
-
-    def count_forceful(self, bound: float) -> int:
-        """Return the number of frames with a known force above ``bound``."""
-        return sum(
-            bool(np.nanmax(np.abs(frame.labels.forces), initial=0.0) > bound)
-            for frame in self.frames
-        )
 
     def add(
         self, frame: StoredFrame, basis: Basis, prior: Prior, descriptor: Descriptor
@@ -134,11 +138,36 @@ class TrainingSet:
             learned = frame.targets.energy[0] - share @ elements.values
             self.blocks["energy"].labels[row] = learned / self.noise.energy
 
-    def weighted_rows(self, weights: PerKind) -> tuple[FloatArray, FloatArray]:
-        """Return all rows, (M, m), and labels, (M,), times the weights."""
-        used = [kind for kind in KINDS if weights.of(kind) > 0.0]
-        rows = [weights.of(kind) * self.blocks[kind].rows for kind in used]
-        labels = [weights.of(kind) * self.blocks[kind].labels for kind in used]
+    def problem(self, weights: PerKind, start: tuple[float, float]) -> Problem:
+        """Return the regression on all rows, times the weights of their kinds."""
+        return Problem(
+            spectrum=lambda: self._spectrum(weights),
+            residual_square=lambda w: sum(
+                weights.of(kind) ** 2 * square
+                for kind, square in self.residual_squares(w).items()
+            ),
+            rows=lambda: self._weighted_rows(weights),
+            n_rows=sum(self.blocks[kind].n_rows for kind in _used(weights)),
+            n_forceful=sum(is_forceful(frame.labels) for frame in self.frames),
+            start=start,
+        )
+
+    def _spectrum(self, weights: PerKind) -> Spectrum:
+        m = self.blocks["force"].n_columns
+        gram, projection, square, n_rows = np.zeros((m, m)), np.zeros(m), 0.0, 0
+        for kind in _used(weights):
+            weight, block = weights.of(kind) ** 2, self.blocks[kind]
+            gram += weight * block.gram
+            projection += weight * (block.rows.T @ block.labels)
+            square += weight * float(block.labels @ block.labels)
+            n_rows += block.n_rows
+        return Spectrum.of_gram(gram, projection, square, n_rows)
+
+    def _weighted_rows(self, weights: PerKind) -> tuple[FloatArray, FloatArray]:
+        rows = [weights.of(kind) * self.blocks[kind].rows for kind in _used(weights)]
+        labels = [
+            weights.of(kind) * self.blocks[kind].labels for kind in _used(weights)
+        ]
         return np.concatenate(rows), np.concatenate(labels)
 
     def residual_squares(self, weights: FloatArray) -> dict[str, float]:

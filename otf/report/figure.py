@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ STYLE = {
     "axes.titlecolor": INK,
     "figure.facecolor": "none",
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.09,
     "font.size": 9.5,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -164,3 +166,10 @@ def thinned(
 def sparse(n: int, limit: int = 6000) -> slice:
     """Return a slice that takes at most ``limit`` of n points, evenly."""
     return slice(None, None, max(1, -(-n // limit)))
+
+
+def plain_log(axis: Axes) -> None:
+    """Label a logarithmic axis at 1, 2 and 5 times the powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -14,6 +14,7 @@ from otf.report.figure import (
     THRESHOLD,
     Plot,
     canvas,
+    plain_log,
     thinned,
 )
 from otf.report.motion_plots import mark_stages, ps_of, time_ps
@@ -30,26 +31,29 @@ def uncertainty_plot(view: RunView) -> Plot | None:
     if not (np.isfinite(e) & (e > 0)).any():
         return None
     with canvas(
-        "uncertainty", rows=2, size=(9.2, 5.0), share_x=True, heights=(2.2, 1.0)
+        "uncertainty", rows=2, size=(9.7, 5.0), share_x=True, heights=(2.2, 1.0)
     ) as c:
         top, bottom = c.axes
         top.set_yscale("log")
         bottom.set_yscale("log")
-        positive = np.where(e > 0, e, np.nan)
+        known = e > 0  # not every step asks for the exact deviation
         top.plot(
-            *thinned(time, positive), color=MODEL, linewidth=0.8, label="e, predicted"
+            *thinned(time[known], e[known]),
+            color=MODEL,
+            linewidth=0.8,
+            label="e, predicted",
         )
         top.plot(
             *thinned(time, table["threshold_eV_per_A"]),
             color=THRESHOLD,
             label="t, tolerated",
         )
+        plain_log(top.yaxis)
         mark_calls(top, view)
         top.set_ylabel("largest force error (eV/Å)")
         top.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        spilled = np.where(s > 0, s, np.nan)
-        if np.isfinite(spilled).any():
-            bottom.plot(*thinned(time, spilled), color=QUIET, linewidth=0.8)
+        spilled = s > 0
+        bottom.plot(*thinned(time[spilled], s[spilled]), color=QUIET, linewidth=0.8)
         bottom.set_ylabel("largest\nspilling")
         bottom.set_xlabel("time (ps)")
         top.margins(x=0.01)
@@ -93,15 +97,20 @@ def mark_calls(axes: Axes, view: RunView) -> None:
 
 def growth_plot(view: RunView) -> Plot | None:
     """Draw the sum of calls and the size of the model over time."""
-    labelled = sorted(d.step for d in view.decisions if d.labelled)
+    kinds = (("calls", REFERENCE, False), ("audits", AUDIT, True))
+    labelled = [d for d in view.decisions if d.labelled]
     if not labelled:
         return None
-    with canvas("growth", columns=2, size=(9.2, 2.9)) as c:
+    with canvas("growth", columns=2, size=(9.7, 2.9)) as c:
         left, right = c.axes
-        end = float(ps_of(view, [max(view.step, labelled[-1])])[0])
-        x = np.concatenate([ps_of(view, labelled), [end]])
-        y = np.concatenate([np.arange(1, len(labelled) + 1), [len(labelled)]])
-        left.step(x, y, where="post", color=REFERENCE, linewidth=1.6)
+        end = float(ps_of(view, [max(view.step, *(d.step for d in labelled))])[0])
+        for label, color, audit in kinds:
+            steps = [d.step for d in labelled if (d.reason == "audit") is audit]
+            if steps:
+                x = np.append(ps_of(view, sorted(steps)), end)
+                y = np.append(np.arange(1, len(steps) + 1), len(steps))
+                left.step(x, y, where="post", color=color, linewidth=1.6, label=label)
+        left.legend(loc="upper left")
         left.set_ylabel("reference calls so far")
         left.set_xlabel("time (ps)")
         left.set_ylim(bottom=0)
@@ -116,9 +125,9 @@ def growth_plot(view: RunView) -> Plot | None:
         right.set_xlabel("time (ps)")
         right.set_ylim(bottom=0)
     caption = (
-        "Both curves should rise steeply at first and then flatten. One that keeps "
-        "rising means that the run still visits new structures, or that the tolerated "
-        "error is too small for this model. Prediction cost grows with the number of "
-        "environments."
+        "Calls and environments should rise steeply at first and then flatten. Curves "
+        "that keep rising mean that the run still visits new structures, or that the "
+        "tolerated error is too small for this model. Audits are made on purpose, at "
+        "even intervals. Predictions become slower as the environments grow in number."
     )
     return Plot("growth", "Growth of the model", caption, c.svg)

@@ -54,8 +54,8 @@ def mark_stages(axes: Axes, view: RunView, stages: Sequence[Stage]) -> None:
 
 def running_mean(y: FloatArray) -> tuple[FloatArray, int]:
     """Return the mean over a window of a fiftieth of the series, and its width."""
-    window = max(1, len(y) // 50)
-    if window == 1:
+    window = len(y) // 50
+    if window < 3:
         return y, 1
     total = np.cumsum(np.concatenate([[0.0], y]))
     return (total[window:] - total[:-window]) / window, window
@@ -76,10 +76,11 @@ def motion_plot(view: RunView, n_atoms: int) -> Plot | None:
     if np.isfinite(table["pressure_GPa"]).any():
         panels.append(("pressure (GPa)", table["pressure_GPa"], MODEL))
     n = len(panels)
-    with canvas("motion", rows=n, size=(9.2, 1.65 * n + 0.4), share_x=True) as c:
+    with canvas("motion", rows=n, size=(9.7, 1.65 * n + 0.4), share_x=True) as c:
         for axes, (label, y, color) in zip(c.axes, panels, strict=True):
-            axes.plot(*thinned(time, y), color=color, alpha=0.55, linewidth=0.8)
             mean, window = running_mean(y)
+            faint = 0.45 if window > 1 else 1.0
+            axes.plot(*thinned(time, y), color=color, alpha=faint, linewidth=0.8)
             if window > 1:
                 half = (window - 1) // 2
                 middle = time[half : half + len(mean)]
@@ -89,11 +90,12 @@ def motion_plot(view: RunView, n_atoms: int) -> Plot | None:
         mark_stages(c.axes[0], view, view.stages)
         c.axes[-1].set_xlabel("time (ps)")
         c.figure.align_ylabels(c.axes)
+    means = "Thick lines are means over a fiftieth of the run. " if window > 1 else ""
     caption = (
-        "Thin: every step; thick: mean over a fiftieth of the run. The conserved "
-        "quantity already has the work of every change of the model taken out, so it "
-        "should stay flat; a steady slope means that the time step is too long or the "
-        "thermostat too coarse, a jump that the model changed where it should not."
+        f"{means}The conserved quantity already has the work of every change of the "
+        "model taken out, so it should stay flat; a steady slope means that the time "
+        "step is too long or the thermostat too coarse, a jump that a change of the "
+        "model was felt."
     )
     return Plot("motion", "Motion", caption, c.svg)
 
@@ -102,7 +104,7 @@ def rdf_plot(rdfs: Sequence[Rdf], n_frames: int, stage: str) -> Plot | None:
     """Draw g(r) of every pair of species."""
     if not rdfs:
         return None
-    with canvas("rdf", size=(6.2, 3.4)) as c:
+    with canvas("rdf", size=(9.7, 3.0)) as c:
         axes = c.axes[0]
         for k, rdf in enumerate(rdfs):
             a, b = chemical_symbols[rdf.first], chemical_symbols[rdf.second]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import tomllib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from otf.report.learning_plots import growth_plot, uncertainty_plot
 from otf.report.motion_plots import motion_plot, rdf_plot
 from otf.report.rdf import rdf_of_run
 from otf.report.style import CSS
+from otf.units import GPA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration
     from otf.report.figure import Plot
+    from otf.store.entries import Retrain
     from otf.store.run_reader import RunView
 
 LAST_FITS = 12
 
 
-def write_report(view: RunView, path: Path, *, title: str = "") -> None:
+def write_report(view: RunView, path: Path) -> None:
     """Write the page of a run, finished or not.
 
     Parameters
@@ -38,23 +41,22 @@ def write_report(view: RunView, path: Path, *, title: str = "") -> None:
         The run; its frames are read from its folder.
     path
         Of the HTML file; overwritten.
-    title
-        The user's name for the run; the formula when empty.
 
     Raises
     ------
     StoreError
         When the frames are damaged or the file cannot be written.
     """
-    text = report_html(view, title=title)
+    text = report_html(view)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def report_html(view: RunView, *, title: str = "") -> str:
+def report_html(view: RunView) -> str:
     """Return the page."""
+    title = title_of(view.start.input_text)
     formula = formula_of(view.start.configuration)
     heading = escape(title or formula or "Run")
     body = [
@@ -79,6 +81,15 @@ def report_html(view: RunView, *, title: str = "") -> str:
 def escape(text: object) -> str:
     """Return text that HTML shows as it is."""
     return html.escape(str(text))
+
+
+def title_of(input_text: str) -> str:
+    """Return the title of an input file, empty when it gives none."""
+    try:
+        title = tomllib.loads(input_text).get("title", "")
+    except tomllib.TOMLDecodeError:
+        return ""
+    return title if isinstance(title, str) else ""
 
 
 def formula_of(configuration: Configuration | None) -> str:
@@ -146,12 +157,17 @@ def key_numbers(view: RunView) -> Iterator[tuple[str, str, str]]:
         return
     yield "reference calls", f"{a.n_calls:,}", f"{a.n_audits} of them audits"
     yield "steps without the reference", f"{100.0 * a.bypassed:.4g} %", "of all steps"
+    fits = f", {duration(a.fit_seconds)} of fits" if a.fit_seconds > 0 else ""
     yield (
         "reference time",
         duration(a.reference_seconds),
-        f"{duration(a.seconds_per_call)} a call, {duration(a.fit_seconds)} of fits",
+        f"{duration(a.seconds_per_call)} a call{fits}",
     )
-    faster = "" if np.isnan(a.speed_up) else f"at most {a.speed_up:.3g} times faster"
+    faster = (
+        ""
+        if np.isnan(a.speed_up)
+        else f"at most {a.speed_up:.3g} times faster, predictions not counted"
+    )
     yield "reference time saved", duration(a.saved_seconds), faster
     if view.retrains:
         last = view.retrains[-1]
@@ -165,7 +181,7 @@ def key_numbers(view: RunView) -> Iterator[tuple[str, str, str]]:
         errors = np.concatenate([np.ravel(c.forces - c.label_forces) for c in audits])
         rmse = float(np.sqrt(np.nanmean(errors**2)))
         yield "force error of audits", f"{rmse:.3g} eV/Å", "RMSE of components"
-    yield "roll-backs", str(len(view.rollbacks)), "to a state that could be trusted"
+    yield "roll-backs", str(len(view.rollbacks)), "to a trusted state"
 
 
 def plots(view: RunView) -> Iterator[Plot]:
@@ -208,33 +224,37 @@ def tables(view: RunView) -> Iterator[str]:
             "frames on the way, and went on with new noise.",
         )
     if view.retrains:
-        shown = view.retrains[-LAST_FITS:]
-        rows = [
-            (
-                r.step,
-                r.n_frames,
-                r.n_references,
-                number(1000.0 * r.energy_rmse),
-                number(r.force_rmse),
-                number(r.seconds),
-                "; ".join(r.clamps),
-            )
-            for r in shown
-        ]
-        header = (
-            "step",
-            "frames",
-            "environments",
-            "energy RMSE (meV/atom)",
-            "force RMSE (eV/Å)",
-            "time (s)",
-            "bounds in force",
+        yield fits(view.retrains)
+
+
+def fits(retrains: Sequence[Retrain]) -> str:
+    """Return the table of the last fits."""
+    shown = retrains[-LAST_FITS:]
+    header = (
+        "step",
+        "frames",
+        "environments",
+        "energy RMSE (meV/atom)",
+        "force RMSE (eV/Å)",
+        "stress RMSE (GPa)",
+        "bounds in force",
+    )
+    rows = [
+        (
+            r.step,
+            r.n_frames,
+            r.n_references,
+            number(1000.0 * r.energy_rmse),
+            number(r.force_rmse),
+            number(r.stress_rmse / GPA),
+            "; ".join(r.clamps),
         )
-        skipped = len(view.retrains) - len(shown)
-        note = "Errors on the frames the model was fitted to."
-        if skipped:
-            note += f" The {skipped} fits before are left out."
-        yield table("Fits", header, rows, note=note)
+        for r in shown
+    ]
+    note = "Errors on the frames the model was fitted to."
+    if skipped := len(retrains) - len(shown):
+        note += f" The {skipped} fits before are left out."
+    return table("Fits", header, rows, note=note)
 
 
 def number(value: float) -> str:

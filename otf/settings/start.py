@@ -1,4 +1,4 @@
-"""Where a run starts: the first structure with its masses, velocities and fixed atoms."""
+"""Where a run starts: the structure with its masses, velocities and fixed atoms."""
 
 from __future__ import annotations
 

@@ -92,13 +92,13 @@ class Baseline(Section):
     isolated_atom_energies_eV: dict[Element, float] = Field(
         default_factory=dict,
         description="Energies of isolated atoms by the reference, such as "
-        "{ Na = -4.2 }; elements left out are fitted.",
+        "{ Na = -4.2, Cl = -8.1 }, for all elements; without it they are fitted.",
     )
 
     @property
-    def isolated_atom_energies(self) -> dict[int, float]:
-        """Return the energies in eV by atomic number."""
-        return by_number(self.isolated_atom_energies_eV)
+    def isolated_atom_energies(self) -> dict[int, float] | None:
+        """Return the energies in eV by atomic number, None when they are fitted."""
+        return by_number(self.isolated_atom_energies_eV) or None
 
 
 class Output(Section):

@@ -15,6 +15,8 @@ References
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
 import shutil
@@ -34,7 +36,6 @@ from otf.store.frames import (
     read_frame_records,
     system_of,
 )
-from otf.store.record_file import HEADER_SIZE
 from otf.units import FS
 
 if TYPE_CHECKING:
@@ -84,52 +85,54 @@ def update_trajectory(path: Path, frames: Path) -> None:
     if start is None:
         if path.exists():
             logger.warning("%s: does not continue the frames and is made anew", path)
+            with explained(path):
+                path.unlink()  # gives its room to the new one
         _make(path, frames)
     elif start < frames.stat().st_size:
         _extend(path, frames, start)
 
 
 def _make(path: Path, frames: Path) -> None:
+    records = read_frame_records(frames)
+    first = next(records, None)
+    if first is None:
+        return
     aside = path.with_name(path.name + PARTIAL)
-    aside.unlink(missing_ok=True)
     try:
-        _extend(aside, frames, HEADER_SIZE)
-        if aside.exists():
-            with explained(path):
-                aside.replace(path)
-                sync_directory(path.parent)
+        with explained(path):
+            aside.write_bytes(_empty(system_of(first), frames, first.end))
+        _extend(aside, frames, first.end)
+        with explained(path):
+            aside.replace(path)
+            sync_directory(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
 
 def _extend(path: Path, frames: Path, start: int) -> None:
     """Append the records behind byte ``start`` as one closed piece."""
-    _require_room(path, frames.stat().st_size - start)
     try:
-        _append(path, frames, start)
-    except (OSError, RuntimeError) as error:  # h5py raises both when a write fails
-        raise StoreError(f"{path}: cannot be written ({error})") from error
-
-
-def _append(path: Path, frames: Path, start: int) -> None:
-    records = read_frame_records(frames, start=start)
-    if start == HEADER_SIZE:
-        first = next(records, None)
-        if first is None:
-            return
-        with h5py.File(path, "x") as file:
-            _create(file, system_of(first))
-            _mark(file, frames, first.end, closed=False)
-            start = first.end
-    with h5py.File(path, "r+") as file:
-        _mark(file, frames, start, closed=False)
-        file.flush()
+        with h5py.File(path, "r+") as file:
+            _mark(file, frames, start, closed=False)
+            growth = _growth(file, frames.stat().st_size - start)
         _sync(path)
-        end = _write_pieces(file, records, start)
-        file.flush()
-        _sync(path)
-        # Only now, when all data are on the disk, the mark may say so.
-        _mark(file, frames, end, closed=True)
+        try:
+            _reserve(path, growth)
+        except StoreError:
+            with h5py.File(path, "r+") as file:
+                _mark(file, frames, start, closed=True)  # nothing was changed
+            raise
+        with h5py.File(path, "r+") as file:
+            end = _write_pieces(file, read_frame_records(frames, start=start), start)
+            file.flush()
+            _sync(path)
+            # Only now, when all data are on the disk, the mark may say so.
+            _mark(file, frames, end, closed=True)
+    except BlockingIOError:  # the run is worth more than its trajectory
+        logger.warning("%s: is open in another program; it is made up later", path)
+    except (OSError, RuntimeError) as error:  # h5py raises both
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"{path}: cannot be written ({reason})") from error
 
 
 def _write_pieces(file: h5py.File, records: Iterable[Record], end: int) -> int:
@@ -151,6 +154,17 @@ def _write_pieces(file: h5py.File, records: Iterable[Record], end: int) -> int:
     return end
 
 
+def _empty(system: System, frames: Path, end: int) -> bytes:
+    """Return a trajectory without frames, made in memory."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        _create(file, system)
+        attributes = file.create_group(_MARK).attrs
+        for name, value in _marks(frames, end, closed=False).items():
+            attributes[name] = value
+    return buffer.getvalue()
+
+
 def _create(file: h5py.File, system: System) -> None:
     head = file.create_group("h5md")
     head.attrs["version"] = _VERSION
@@ -159,7 +173,6 @@ def _create(file: h5py.File, system: System) -> None:
     creator.attrs["name"] = "otf-md"
     creator.attrs["version"] = version("otf-md")
     head.create_group("modules/units").attrs["version"] = np.array([1, 0])
-    file.create_group(_MARK)
     n = len(system.numbers)
     particles = file.create_group(_PARTICLES)
     particles["species"] = np.asarray(system.numbers, dtype=np.int64)
@@ -219,12 +232,19 @@ def _grow(dataset: h5py.Dataset, rows: NDArray[np.generic]) -> None:
     dataset[n:] = rows
 
 
+def _marks(frames: Path, end: int, *, closed: bool) -> dict[str, np.int64]:
+    """Return how many bytes of the raw frames are in, and the last of them."""
+    tail = int.from_bytes(_tail(frames, end), "little")
+    return {
+        "closed": np.int64(closed),
+        "frames_bytes": np.int64(end),
+        "frames_tail": np.int64(tail),
+    }
+
+
 def _mark(file: h5py.File, frames: Path, end: int, *, closed: bool) -> None:
-    """Write how many bytes of the raw frames are in, and the last of them."""
-    attributes = file[_MARK].attrs
-    attributes["closed"] = closed
-    attributes["frames_bytes"] = end
-    attributes["frames_tail"] = int.from_bytes(_tail(frames, end), "little")
+    for name, value in _marks(frames, end, closed=closed).items():
+        file[_MARK].attrs.modify(name, value)  # in place: needs no room
 
 
 def _tail(frames: Path, end: int) -> bytes:
@@ -255,12 +275,34 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _require_room(path: Path, n_bytes: int) -> None:
-    """Raise before HDF5 meets a full disk: it cannot close a file then."""
-    with explained(path):
-        free = shutil.disk_usage(path.parent).free
-    if free < 1.2 * n_bytes + (1 << 20):
-        raise StoreError(
-            f"{path}: the disk is too full for the next piece of the trajectory "
-            f"({free / 1e6:.1f} MB free); the frames are safe, it is made up later"
-        )
+def _growth(file: h5py.File, n_bytes: int) -> int:
+    """Return more bytes than a file can grow by with so many raw bytes of frames."""
+    n_atoms = len(file[f"{_PARTICLES}/species"])
+    n_frames = n_bytes // (8 * (9 * n_atoms + 9)) + 1
+    names = [f"{_PARTICLES}/{name}/value" for name in _VECTORS]
+    names += [f"observables/{name}/value" for name in _OBSERVABLES]
+    growth = 0
+    for name in (_STEP, _TIME, *names):
+        chunk = file[name].chunks
+        n_chunks = n_frames // chunk[0] + 2
+        # 4 kB: more than a chunk takes in the index
+        growth += n_chunks * (int(np.prod(chunk)) * file[name].dtype.itemsize + 4096)
+    return growth
+
+
+def _reserve(path: Path, growth: int) -> None:
+    """Take the room for the next piece from the disk, or raise.
+
+    HDF5 that meets a full disk cannot close its file and takes the process down; so the
+    system must refuse before. What is reserved too much HDF5 gives back on closing.
+    """
+    size = path.stat().st_size
+    with explained(path), path.open("r+b") as handle:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle.fileno(), size, growth)
+            elif shutil.disk_usage(path.parent).free < growth:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(handle.fileno(), size)
+            raise

@@ -1,0 +1,161 @@
+"""Labelled structures as commands are given them: extended XYZ files and run folders."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.errors import InputError
+from otf.settings.wording import nearest
+from otf.store.extxyz import read_frames
+from otf.store.labels import label_key
+from otf.store.run_reader import RunView
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from otf.configuration import Configuration, Labels
+
+    Frame = tuple[Configuration, Labels]
+
+logger = logging.getLogger(__name__)
+
+_GROUP = re.compile(r'\bconfig_type=(?:"([^"]*)"|(\S+))')
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled structures.
+
+    Attributes
+    ----------
+    frames : structures with labels; missing labels are NaN
+    groups : the ``config_type`` of every frame, empty where the file names none
+    """
+
+    frames: list[Frame]
+    groups: list[str]
+
+    @property
+    def configurations(self) -> list[Configuration]:
+        """Return the structures without their labels."""
+        return [configuration for configuration, _ in self.frames]
+
+
+def read_dataset(paths: Sequence[Path]) -> Dataset:
+    """Return the labelled structures of files and of the journals of runs.
+
+    Raises
+    ------
+    InputError
+        When a path does not exist, holds no labels, or two runs had different
+        references.
+    StoreError
+        When a file cannot be read.
+    """
+    frames: list[Frame] = []
+    groups: list[str] = []
+    prints: dict[str, Path] = {}
+    for path in paths:
+        require_exists(path)
+        if path.is_dir():
+            view = RunView.load(path)
+            for label in view.labels:
+                prints.setdefault(label.fingerprint, path)
+            found = [(label.configuration, label.labels) for label in view.labels]
+            names = [""] * len(found)
+        else:
+            found = read_frames(path)
+            names = _groups(path, len(found))
+        kept = _labelled(found, path)
+        frames += [found[k] for k in kept]
+        groups += [names[k] for k in kept]
+    if len(prints) > 1:
+        first, second = list(dict.fromkeys(map(str, prints.values())))[-2:]
+        msg = (
+            f"{first} and {second} were labelled by different references; energies of "
+            "two references do not mix: fit one of them"
+        )
+        raise InputError(msg)
+    return Dataset(frames, groups)
+
+
+def require_exists(path: Path) -> None:
+    """Raise InputError when there is nothing at a path, with the name it may be."""
+    if path.exists():
+        return
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        names = []
+    near = nearest(path.name, names)
+    hint = f"; did you mean {near}?" if near else ""
+    msg = f"there is no file or run {path}{hint}"
+    raise InputError(msg)
+
+
+def require_writable(path: Path) -> None:
+    """Raise InputError when no file can be written there, before the work is done."""
+    if path.is_dir():
+        msg = f"{path} is a folder, expected the name of a file to write"
+        raise InputError(msg)
+    if not path.parent.is_dir():
+        msg = f"{path} cannot be written: there is no folder {path.parent}"
+        raise InputError(msg)
+
+
+def fingerprint(frames: Sequence[Frame]) -> str:
+    """Return what is equal for equal data sets: a digest of structures and labels."""
+    digest = hashlib.blake2b(digest_size=16)
+    for configuration, labels in frames:
+        digest.update(label_key(configuration, "").encode())
+        values = [np.array([labels.energy]), labels.forces.ravel(), labels.stress]
+        digest.update(np.concatenate(values).astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def is_labelled(labels: Labels) -> bool:
+    """Return whether an energy or a force is known."""
+    return bool(np.isfinite(labels.energy) or labels.force_mask.any())
+
+
+def _labelled(frames: Sequence[Frame], path: Path) -> list[int]:
+    kept = [k for k, (_, labels) in enumerate(frames) if is_labelled(labels)]
+    if not kept:
+        msg = (
+            f"{path} holds {len(frames)} structures but no labels: energy (in the "
+            "comment line) and forces (a column) are expected, also with REF_ or DFT_ "
+            "before their names"
+        )
+        raise InputError(msg)
+    if len(kept) < len(frames):
+        n_missing = len(frames) - len(kept)
+        logger.warning(
+            "%d of the %d structures of %s have no labels and are left out",
+            n_missing,
+            len(frames),
+            path,
+        )
+    return kept
+
+
+def _groups(path: Path, n_frames: int) -> list[str]:
+    """Return the ``config_type`` of every frame; empty where the lines do not fit."""
+    content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    lines = content.decode().splitlines()
+    groups: list[str] = []
+    at = 0
+    while at + 1 < len(lines) and lines[at].strip().isdecimal():
+        found = _GROUP.search(lines[at + 1])
+        groups.append((found[1] or found[2] or "") if found else "")
+        at += 2 + int(lines[at])
+    return groups if len(groups) == n_frames else [""] * n_frames

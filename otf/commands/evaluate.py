@@ -1,0 +1,91 @@
+"""otf-md evaluate: a model against labelled structures."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ase.data import chemical_symbols
+
+from otf.commands.accuracy import accuracy_of, print_accuracy
+from otf.commands.dataset import read_dataset, require_exists
+from otf.commands.stages import Stages
+from otf.deploy.saved_model import load_model
+from otf.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from otf.configuration import Configuration
+    from otf.models.posterior import KernelPosterior
+
+logger = logging.getLogger(__name__)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("model", type=Path, help="model file")
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        help="extended XYZ files (also .gz) with labels, or folders of runs",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the errors as JSON, for programs"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the errors of the model."""
+    require_exists(arguments.model)
+    data = read_dataset(arguments.data)
+    model = load_model(arguments.model)
+    require_known_species(model, data.configurations, arguments.model)
+    warn_of_compositions(model, data.configurations)
+    stages = Stages()
+    accuracy = accuracy_of(
+        model.predict,
+        data,
+        n_local_references=model.references.n_references,
+        progress=stages,
+    )
+    stages.close()
+    print_accuracy(accuracy, as_json=arguments.json)
+    return 0
+
+
+def require_known_species(
+    model: KernelPosterior, configurations: Sequence[Configuration], path: Path
+) -> None:
+    """Raise InputError when a structure holds an element the model never saw."""
+    known = model.descriptor.species
+    for k, configuration in enumerate(configurations):
+        unknown = sorted({int(z) for z in configuration.numbers} - set(known))
+        if unknown:
+            msg = (
+                f"structure {k} holds {_symbols(unknown)}, but {path} knows "
+                f"{_symbols(known)} only: fit a model to labels with all elements"
+            )
+            raise InputError(msg)
+
+
+def warn_of_compositions(
+    model: KernelPosterior, configurations: Sequence[Configuration]
+) -> None:
+    """Warn once of structures whose energies the training cannot have determined."""
+    found = [
+        model.composition_warning(configuration) for configuration in configurations
+    ]
+    outside = [text for text in found if text is not None]
+    if not outside:
+        return
+    logger.warning(
+        "%d of %d structures: %s", len(outside), len(configurations), outside[0]
+    )
+
+
+def _symbols(numbers: Sequence[int]) -> str:
+    return ", ".join(chemical_symbols[z] for z in numbers)

@@ -1,0 +1,232 @@
+"""From labelled structures to a model file: what fit and refit share."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from otf.build import build_model
+from otf.commands.accuracy import accuracy_of, print_accuracy
+from otf.commands.dataset import fingerprint
+from otf.configuration import species_of
+from otf.deploy.saved_model import save_model
+from otf.errors import InputError
+from otf.models.batch import fit_dataset
+from otf.models.interface import RowWeights
+from otf.models.stress_offset import stress_energy_offset
+from otf.recording import versions
+from otf.settings.settings import Settings
+from otf.settings.wording import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.commands.accuracy import Accuracy
+    from otf.commands.dataset import Dataset, Frame
+    from otf.commands.stages import Stages
+    from otf.models.bayesian_linear import BayesianLinear
+
+Stress = Literal["auto", "yes", "no"]
+SECTIONS = ("descriptor", "regression", "baseline")
+# What a run needs beside the model. A fit has no use for it, the settings insist.
+_UNUSED: dict[str, object] = {
+    "structure": {"file": "unused"},
+    "reference": {"calculator": "unused"},
+    "dynamics": {"stages": [{"steps": 1, "temperature_K": 300.0}]},
+}
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How many local references a fit takes.
+
+    Attributes
+    ----------
+    limit : of each element, None for no limit
+    bound : smallest spilling worth a reference
+    cur_epsilon : redundant ones below this share of the largest eigenvalue are dropped
+    """
+
+    limit: int | None
+    bound: float = 1e-8
+    cur_epsilon: float | None = None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments fit and refit have in common."""
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="MODEL", help="model file"
+    )
+    parser.add_argument(
+        "--input",
+        type=Path,
+        metavar="TOML",
+        help="input file whose [descriptor], [regression] and [baseline] are taken",
+    )
+    parser.add_argument(
+        "--stress",
+        choices=("auto", "yes", "no"),
+        help="train stresses: unless they contradict the energies, always, or never "
+        "(default: regression.train_stress of the input file, else auto)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the errors as JSON, for programs"
+    )
+
+
+def count(text: str) -> int:
+    """Return a whole number above 0 of the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"expected a whole number above 0, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Return a number above 0 and below 1 of the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0.0 < value < 1.0:
+        msg = f"expected a number above 0 and below 1, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def model_settings(path: Path | None) -> Settings:
+    """Return the settings of an input file that need not describe a run.
+
+    Sections it lacks have their defaults; ``reference`` is None unless given.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, or says something that cannot be.
+    """
+    if path is None:
+        return Settings.model_validate(_UNUSED).model_copy(update={"reference": None})
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        msg = f"{path} cannot be read as an input file: {reason}"
+        raise InputError(msg) from None
+    try:
+        settings = Settings.model_validate({**_UNUSED, **data})
+    except ValidationError as error:
+        raise InputError("\n".join(wording(error, name=path.name))) from None
+    if "reference" not in data:
+        settings = settings.model_copy(update={"reference": None})
+    return settings.in_folder(path.parent)
+
+
+def fitted_model(
+    settings: Settings,
+    frames: Sequence[Frame],
+    *,
+    basis: Basis,
+    stress: Stress | None,
+    stages: Stages,
+) -> BayesianLinear:
+    """Return a model fitted to a data set.
+
+    Parameters
+    ----------
+    stress
+        None for what the settings say.
+    """
+    model = build_model(settings, species_of([c for c, _ in frames]))
+    decide_stress(model, settings, frames, stress=stress, stages=stages)
+    fit_dataset(
+        model,
+        frames,
+        n_references=basis.limit,
+        bound=basis.bound,
+        cur_epsilon=basis.cur_epsilon,
+        progress=stages,
+    )
+    return model
+
+
+def decide_stress(
+    model: BayesianLinear,
+    settings: Settings,
+    frames: Sequence[Frame],
+    *,
+    stress: Stress | None,
+    stages: Stages,
+) -> None:
+    """Set the weight of the stress rows of an empty model, and say when it is 0."""
+    wish = stress or settings.regression.train_stress
+    weights = model.weights
+    weight = 0.0 if wish == "no" else settings.regression.weight_stress
+    if wish == "auto" and weight > 0.0 and _has_stress(frames):
+        stages("stress", 0, 1)
+        offset = stress_energy_offset(model, frames)
+        if offset.is_significant:
+            stages.note(f"{offset.message} (--stress yes)")
+            weight = 0.0
+    model.weights = RowWeights(weights.energy, weights.force, weight)
+
+
+def finish(
+    model: BayesianLinear,
+    data: Dataset,
+    settings: Settings,
+    *,
+    output: Path,
+    command: str,
+    sources: Sequence[Path],
+    stages: Stages,
+) -> Accuracy:
+    """Measure the training errors of a fitted model, and write its file."""
+    fitted = model.fitted
+    accuracy = accuracy_of(
+        fitted.predict, data, n_local_references=model.n_references, progress=stages
+    )
+    total = accuracy.total
+    save_model(
+        output,
+        fitted,
+        proof=data.configurations,
+        metadata={
+            "command": command,
+            "data": [path.name for path in sources],
+            "dataset": fingerprint(data.frames),
+            "n_frames": len(data.frames),
+            "n_local_references": model.n_references,
+            "stress_trained": model.weights.stress > 0.0 and _has_stress(data.frames),
+            "training_energy_rmse_meV_per_atom": total.energy_rmse_meV_per_atom,
+            "training_force_rmse_eV_per_A": total.force_rmse_eV_per_A,
+            "training_stress_rmse_GPa": total.stress_rmse_GPa,
+            "input": {
+                k: getattr(settings, k).model_dump(mode="json") for k in SECTIONS
+            },
+            "versions": versions(),
+        },
+    )
+    stages.close()
+    return accuracy
+
+
+def report(
+    accuracy: Accuracy, model: BayesianLinear, arguments: argparse.Namespace
+) -> None:
+    """Print the training errors, and for people where the model lies."""
+    print_accuracy(accuracy, as_json=arguments.json)
+    if arguments.json:
+        return
+    if model.weights.stress == 0.0 and accuracy.total.stress_rmse_GPa is not None:
+        print("Stresses were not trained.")
+    print(f"Wrote {arguments.output}.")
+
+
+def _has_stress(frames: Sequence[Frame]) -> bool:
+    return any(labels.stress_mask.any() for _, labels in frames)

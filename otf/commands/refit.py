@@ -1,0 +1,109 @@
+"""otf-md refit: fit the labels of a run once more, for production.
+
+While learning, references enter at a bound chosen for speed and are judged one frame
+after another. Here they are chosen anew over all environments at once, as many as the
+bound asks for, and the regression is solved on its rows, so that small singular values
+survive.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otf.build import learned_frames
+from otf.commands.dataset import Dataset, is_labelled, read_dataset, require_writable
+from otf.commands.fitting import (
+    Basis,
+    add_options,
+    finish,
+    fitted_model,
+    model_settings,
+    report,
+    share,
+)
+from otf.commands.stages import Stages
+from otf.errors import InputError
+from otf.settings.loading import load_run_settings
+from otf.store.labels import label_key
+from otf.store.run_reader import RunView
+from otf.store.schema import RunFolder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from otf.commands.dataset import Frame
+    from otf.settings.settings import Settings
+
+# A tenth of the bound while learning.
+BOUND = 1e-5
+CUR_EPSILON = 1e-11
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "source", type=Path, help="folder of a run, or an extended XYZ file"
+    )
+    parser.add_argument(
+        "--bound",
+        type=share,
+        default=BOUND,
+        help="smallest spilling worth a local reference (default: %(default)s)",
+    )
+    add_options(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Refit, write the model, and print the training errors."""
+    require_writable(arguments.output)
+    settings, data = source_of(arguments.source, arguments.input)
+    stages = Stages()
+    model = fitted_model(
+        settings,
+        data.frames,
+        basis=Basis(limit=None, bound=arguments.bound, cur_epsilon=CUR_EPSILON),
+        stress=arguments.stress,
+        stages=stages,
+    )
+    accuracy = finish(
+        model,
+        data,
+        settings,
+        output=arguments.output,
+        command="refit",
+        sources=[arguments.source],
+        stages=stages,
+    )
+    report(accuracy, model, arguments)
+    return 0
+
+
+def source_of(path: Path, given: Path | None) -> tuple[Settings, Dataset]:
+    """Return settings and labels: those of the run, unless an input file is given.
+
+    Raises
+    ------
+    InputError
+        When there are no labels.
+    StoreError
+        When the run cannot be read.
+    """
+    if not path.is_dir():
+        return model_settings(given), read_dataset([path])
+    view = RunView.load(path)
+    of_run = load_run_settings(RunFolder(path).input)
+    frames = learned_frames(of_run, view.start.fingerprint)
+    frames += [(label.configuration, label.labels) for label in view.labels]
+    frames = distinct(frames)
+    if not frames:
+        msg = f"{path}: the run has no labels yet; refit it when it has learned"
+        raise InputError(msg)
+    settings = of_run if given is None else model_settings(given)
+    return settings, Dataset(frames, [""] * len(frames))
+
+
+def distinct(frames: list[Frame]) -> list[Frame]:
+    """Return labelled frames without those that stand twice."""
+    unique = {label_key(c, ""): (c, labels) for c, labels in frames}
+    return [(c, labels) for c, labels in unique.values() if is_labelled(labels)]

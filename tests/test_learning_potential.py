@@ -1,0 +1,256 @@
+"""A potential that learns while it is used, on Stillinger-Weber silicon."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from otf.calculators.reference import Reference
+from otf.calculators.registry import make_calculator
+from otf.configuration import Configuration, Labels
+from otf.descriptors.power_spectrum import PowerSpectrum
+from otf.errors import ReferenceFailure
+from otf.learning.audit import Auditor
+from otf.learning.calibration import Calibration
+from otf.learning.policy import Calibrated, Reason, Rules
+from otf.learning.potential import Decision, LearningOptions, LearningPotential
+from otf.models.bayesian_linear import BayesianLinear
+from otf.potential import Untrusted
+
+
+class Log:
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.decisions: list[Decision] = []
+        self.fits: list[int] = []
+
+    def decision(self, decision):
+        self.decisions.append(decision)
+
+    def retrain(self, step, report):
+        self.fits.append(step)
+
+
+def silicon(rattle: float = 0.0, seed: int = 0, scale: float = 1.0) -> Configuration:
+    atoms = bulk("Si", "diamond", a=5.431, cubic=True)
+    atoms.rattle(rattle, seed=seed)
+    atoms.set_cell(atoms.cell * scale, scale_atoms=True)
+    return Configuration.from_atoms(atoms)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return Reference(make_calculator("stillinger-weber", {}))
+
+
+def learning(reference, *, threshold=0.3, rules=None, planned=None, **options):
+    descriptor = PowerSpectrum(
+        species=(14,),
+        cutoff_three_body=4.5,
+        cutoff_two_body=5.0,
+        n_max=5,
+        l_max=2,
+        n_max_two_body=6,
+    )
+    log = Log()
+    potential = LearningPotential(
+        BayesianLinear(descriptor),
+        reference,
+        policy=Calibrated(threshold),
+        rules=rules or Rules(),
+        calibration=Calibration(),
+        auditor=Auditor(planned, goal=threshold, enabled=planned is not None),
+        log=log,
+        options=LearningOptions(**options),
+    )
+    return potential, log
+
+
+@pytest.fixture
+def trained(reference):
+    """Return a potential that has seen thirty frames of warm silicon."""
+    potential, log = learning(reference, threshold=0.25)
+    frames = [silicon(0.12, seed=k) for k in range(30)]
+    potential.learn([(c, reference.label(c)) for c in frames], 0)
+    return potential, log
+
+
+def test_a_run_starts_from_four_rattled_copies(reference):
+    potential, log = learning(reference)
+    c = silicon()
+    potential.predict([c], step=0)
+    starts = [d for d in log.decisions if d.reason is Reason.START]
+    shifts = [np.std(d.configuration.positions - c.positions) for d in starts]
+    assert np.allclose(shifts, [0.02, 0.05, 0.1, 0.15], rtol=0.5)
+    assert potential.n_calls == len(log.decisions)
+
+
+def test_without_rattles_the_first_frames_are_labelled_until_three_are_known(reference):
+    potential, log = learning(reference, rattles=())
+    for step in range(4):
+        potential.predict([silicon(0.05, seed=step)], step=step)
+    assert [d.reason for d in log.decisions[:3]] == [
+        Reason.START,
+        Reason.SPECIES,
+        Reason.SPECIES,
+    ]
+
+
+def test_reference_forces_are_returned_on_a_labelled_step(trained, reference):
+    potential, log = trained
+    wild = silicon(0.3, seed=99)
+    prediction = potential.predict([wild], step=50)[0]
+    assert log.decisions[-1].reason is Reason.CRITICAL
+    assert prediction.labelled
+    assert np.array_equal(prediction.forces, reference.label(wild).forces)
+
+
+def test_samplers_that_compare_energies_get_the_retrained_model(trained):
+    potential, _ = trained
+    wild = silicon(0.3, seed=99)
+    prediction = potential.predict([wild], step=50, use_labels=False)[0]
+    assert not prediction.labelled
+    again = potential.model.predict(wild)
+    assert np.array_equal(prediction.forces, again.forces)
+
+
+def test_surface_grows_with_every_fit_and_every_label(trained):
+    potential, log = trained
+    calm = potential.predict([silicon(0.05, seed=5)], step=11)[0].surface
+    same = potential.predict([silicon(0.05, seed=6)], step=12)[0].surface
+    assert calm == same
+    after = potential.predict([silicon(0.3, seed=99)], step=50)[0].surface
+    assert after > calm
+
+
+def test_model_change_holds_both_models_at_the_labelled_positions(trained):
+    potential, _ = trained
+    wild = silicon(0.3, seed=99)
+    before = potential.model.predict(wild)
+    change = potential.predict([wild], step=50)[0].change
+    after = potential.model.predict(wild)
+    assert change.energy_before == before.energy
+    assert change.energy_after == after.energy
+    assert np.array_equal(change.forces_after, after.forces)
+
+
+@pytest.mark.parametrize(
+    "far", [silicon(0.1, seed=3, scale=0.8), silicon(0.6, seed=4)], ids=["0.8", "0.6 A"]
+)
+def test_compressed_and_rattled_far_from_the_data_are_flagged(trained, reference, far):
+    potential, log = trained
+    environments = potential.model.describe(far)
+    exact = potential.model.force_uncertainty(far, environments)
+    true = np.abs(
+        potential.model.predict(far).forces - reference.label(far).forces
+    ).max()
+    # The deviation saturates: it misses the true error by more than its largest
+    # calibration factor would mend for an honest deviation, the spilling does not.
+    assert true > 3 * exact.forces.max()
+    assert exact.spilling.max() > potential.rules.max_spilling
+    potential.predict([far], step=50)
+    assert log.decisions[-1].reason in (Reason.CRITICAL, Reason.SAMPLE)
+
+
+def test_a_sampled_label_waits_in_the_queue_and_the_gap_is_kept(reference):
+    rules = Rules(critical_ratio=1e9, critical_spilling=1.0, max_spilling=1e-9)
+    potential, log = learning(reference, rules=rules)
+    potential.predict([silicon()], step=0)
+    fits = len(log.fits)
+    for step in range(1, 65):
+        potential.predict([silicon(0.2, seed=step)], step=step)
+    sampled = [d.step for d in log.decisions if d.reason is Reason.SAMPLE]
+    assert np.diff([0, *sampled]).min() >= rules.minimum_gap
+    assert len(sampled) == 6
+    assert len(log.fits) - fits == 1  # the fifth flushed the queue
+
+
+def test_critical_steps_in_close_order_label_a_rattled_copy_too(trained):
+    potential, log = trained
+    potential.predict([silicon(0.3, seed=99)], step=50)
+    n = len(log.decisions)
+    potential.predict([silicon(0.35, seed=97)], step=52)
+    assert len(log.decisions) == n + 2
+    assert log.decisions[-1].before is None
+
+
+def test_audits_are_labelled_although_the_model_is_sure(reference):
+    potential, log = learning(reference, threshold=50.0, planned=100)
+    for step in range(60):
+        potential.predict([silicon(0.1, seed=step)], step=step)
+    audits = [d.step for d in log.decisions if d.reason is Reason.AUDIT]
+    assert len(audits) >= 10
+    assert np.diff(audits).min() == 3
+
+
+def test_overlapping_atoms_are_untrusted(trained):
+    potential, _ = trained
+    c = silicon()
+    x = c.positions.copy()
+    x[1] = x[0] + 0.2
+    with pytest.raises(Untrusted, match="atoms 0"):
+        potential.predict([c.moved(x)], step=5)
+
+
+def test_rollback_labels_at_most_three_physical_frames_by_spilling(trained):
+    potential, log = trained
+    overlapping = silicon()
+    x = overlapping.positions.copy()
+    x[1] = x[0] + 0.2
+    frames = [silicon(r, seed=k) for k, r in enumerate((0.1, 0.22, 0.24, 0.26, 0.12))]
+    made = potential.learn_after_rollback([*frames, overlapping.moved(x)], 40)
+    assert made == 3
+    chosen = {d.configuration for d in log.decisions[-3:]}
+    assert chosen == set(frames[1:4])
+
+
+def test_missing_labels_are_filled_from_the_model(reference):
+    class Partial:
+        fingerprint = staticmethod(reference.fingerprint)
+
+        def label(self, c):
+            full = reference.label(c)
+            forces = full.forces.copy()
+            forces[0] = np.nan
+            return Labels(full.energy, forces, np.full(6, np.nan))
+
+    potential, _ = learning(Partial())
+    potential.predict([silicon()], step=0)
+    wild = silicon(0.3, seed=3)
+    prediction = potential.predict([wild], step=50)[0]
+    assert prediction.labelled
+    assert np.isfinite(prediction.forces).all()
+    assert np.isfinite(prediction.stress).all()
+    assert np.array_equal(prediction.forces[1:], reference.label(wild).forces[1:])
+
+
+def test_failing_reference_stops_with_its_own_words():
+    class Broken:
+        def fingerprint(self, c):
+            return ""
+
+        def label(self, c):
+            raise ReferenceFailure("the queue is closed")
+
+    potential, log = learning(Broken())
+    with pytest.raises(ReferenceFailure, match="queue is closed"):
+        potential.predict([silicon()], step=0)
+    assert not log.decisions
+
+
+def test_state_and_model_arrays_restore_a_twin_to_the_bit(reference):
+    potential, _ = learning(reference, planned=100)
+    for step in range(25):
+        potential.predict([silicon(0.2, seed=step)], step=step)
+    twin, _ = learning(reference, planned=100)
+    twin.model = BayesianLinear.from_arrays(potential.model_arrays())
+    twin.restore(potential.state())
+    for step in range(25, 60):
+        c = silicon(0.2, seed=step)
+        ours = potential.predict([c], step=step)[0]
+        theirs = twin.predict([c], step=step)[0]
+        assert np.array_equal(ours.forces, theirs.forces)
+        assert ours.labelled == theirs.labelled
+    assert potential.n_calls == twin.n_calls

@@ -1,0 +1,256 @@
+"""Whole runs from the input file, on eight atoms of Stillinger-Weber silicon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.io import write
+
+from otf.cli import main
+from otf.store.checkpoint import Checkpoints, load_newest
+from otf.store.frames import read_frames
+from otf.store.run_reader import RunView
+from otf.store.schema import RunFolder
+
+INPUT = """
+title = "silicon"
+seed = {seed}
+
+[structure]
+file = "si.xyz"
+
+[reference]
+calculator = "stillinger-weber"
+
+[descriptor]
+n_max = 5
+l_max = 2
+cutoff_three_body_A = 4.5
+cutoff_two_body_A = 5.0
+n_max_two_body = 6
+
+[learning]
+{learning}
+
+[dynamics]
+timestep_fs = 2.0
+
+[[dynamics.stages]]
+steps = {steps}
+temperature_K = 900.0
+
+[output]
+checkpoint_interval = 20
+trajectory_interval = 5
+"""
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Return a function that writes an input and returns its path."""
+
+    def write_input(*, steps: int = 80, seed: int = 1, learning: str = ""):
+        write(tmp_path / "si.xyz", bulk("Si", "diamond", a=5.431, cubic=True))
+        path = tmp_path / "input.toml"
+        path.write_text(INPUT.format(steps=steps, seed=seed, learning=learning))
+        return path
+
+    return write_input
+
+
+def trajectory(folder):
+    _, frames = read_frames(RunFolder(folder).frames)
+    return frames
+
+
+def same(first, second) -> bool:
+    ours, theirs = trajectory(first), trajectory(second)
+    return len(ours) == len(theirs) and all(
+        a.step == b.step
+        and np.array_equal(a.positions, b.positions)
+        and np.array_equal(a.velocities, b.velocities)
+        and np.array_equal(a.forces, b.forces)
+        and a.conserved == b.conserved
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def test_a_run_learns_and_leaves_what_it_promises(prepare, tmp_path, capsys):
+    assert main(["run", str(prepare())]) == 0
+    folder = RunFolder(tmp_path / "run")
+    for path in (folder.model, folder.report, folder.trajectory, folder.thermo):
+        assert path.is_file()
+    view = RunView.load(folder.path)
+    assert view.finish is not None
+    assert 4 <= len(view.labels) < 80
+    assert "verdict" in capsys.readouterr().out
+    reasons = {d.reason for d in view.decisions}
+    assert "start" in reasons
+
+
+def test_conserved_quantity_is_kept_across_model_changes(prepare, tmp_path):
+    main(["run", str(prepare(steps=200))])
+    thermo = RunView.load(tmp_path / "run").thermo
+    drift = np.ptp(thermo["conserved_eV"])
+    # The energy of the model alone jumps by far more at its fits.
+    assert np.abs(thermo["learning_work_eV"]).max() > 0
+    assert drift < 0.02 * 8
+
+
+def test_a_second_run_in_the_same_folder_is_refused(prepare, capsys):
+    path = prepare(steps=10)
+    assert main(["run", str(path)]) == 0
+    assert main(["run", str(path)]) == 1
+    assert "otf-md resume" in capsys.readouterr().err
+
+
+def test_stop_file_ends_the_run_and_resume_makes_the_same_trajectory(
+    prepare, tmp_path
+):
+    path = prepare()
+    main(["run", str(path)])
+    whole = tmp_path / "whole"
+    (tmp_path / "run").rename(whole)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "STOP").touch()
+    assert main(["run", str(path)]) == 0
+    assert load_newest(RunFolder(tmp_path / "run")).state.step == 1
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert same(whole, tmp_path / "run")
+
+
+def run_until_killed(path, tmp_path, seconds: float) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "otf.cli", "run", str(path)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    journal = RunFolder(tmp_path / "run").journal
+    while not journal.exists() and child.poll() is None:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+
+
+@pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_kill_and_resume_make_the_same_trajectory(prepare, tmp_path, moments):
+    path = prepare(steps=120)
+    run = tmp_path / "run"
+    begin = time.monotonic()
+    assert main(["run", str(path)]) == 0
+    duration = time.monotonic() - begin
+    paid = len(RunView.load(run).labels)
+    whole = tmp_path / "whole"
+    run.rename(whole)
+    rng = np.random.default_rng(moments)
+    for k in range(moments):
+        run_until_killed(path, tmp_path, rng.uniform(0, duration))
+        if not RunFolder(run).input.is_file():
+            (run).rename(tmp_path / f"early-{k}")
+            continue
+        assert main(["resume", str(run)]) == 0
+        assert same(whole, run)
+        assert len(RunView.load(run).labels) == paid
+        run.rename(tmp_path / f"killed-{k}")
+
+
+def push_atoms(folder: RunFolder, distance: float) -> None:
+    """Move atom 1 of the checkpoint to this distance (A) of atom 0."""
+    store = Checkpoints(folder)
+    checkpoint = store.load()
+    c = checkpoint.state.configuration
+    x = c.positions.copy()
+    x[1] = x[0] + distance / np.sqrt(3.0)
+    state = replace(checkpoint.state, configuration=c.moved(x))
+    store.save(replace(checkpoint, state=state))
+
+
+def test_atoms_pushed_together_are_rolled_back_and_survived(prepare, tmp_path):
+    path = prepare(steps=160)
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    script = path.read_text()
+    main(["run", str(path)])
+    # Go on beyond the end, from a state no dynamics would have made.
+    folder.input.write_text(script.replace("steps = 160", "steps = 260"))
+    before = len(RunView.load(folder.path).labels)
+    push_atoms(folder, 0.5)
+    assert main(["resume", str(folder.path)]) == 0
+    view = RunView.load(folder.path)
+    assert [r.to_step <= 160 for r in view.rollbacks] == [True]
+    assert sum(r.labelled for r in view.rollbacks) <= 3
+    assert view.finish.step == 260
+    at_rollback = [d for d in view.decisions if d.reason == "roll-back"]
+    assert len(at_rollback) <= 3
+    assert len(view.labels) >= before
+    frames = trajectory(folder.path)
+    assert max(np.abs(f.forces).max() for f in frames if f.valid) < 30.0
+
+
+def test_overlapping_atoms_at_the_start_are_refused_by_name(prepare, tmp_path, capsys):
+    path = prepare()
+    atoms = bulk("Si", "diamond", a=5.431, cubic=True)
+    atoms.positions[1] = atoms.positions[0] + [0.5, 0, 0]
+    write(tmp_path / "si.xyz", atoms)
+    assert main(["run", str(path)]) != 0
+    error = capsys.readouterr().err.strip()
+    assert error.count("\n") == 0
+    assert "atoms 0 (Si) and 1 (Si)" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_budget_is_spent_and_not_exceeded(prepare, tmp_path):
+    main(
+        ["run", str(prepare(steps=600, learning='policy = "budget"\nbudget_calls = 20'))]
+    )
+    view = RunView.load(tmp_path / "run")
+    assert 16 <= len(view.labels) <= 20
+
+
+def test_start_from_takes_over_the_labels_of_another_run(prepare, tmp_path):
+    main(["run", str(prepare())])
+    paid = len(RunView.load(tmp_path / "run").labels)
+    (tmp_path / "run").rename(tmp_path / "first")
+    learning = 'start_from = ["first"]'
+    assert main(["run", str(prepare(seed=2, learning=learning))]) == 0
+    view = RunView.load(tmp_path / "run")
+    assert view.retrains[0].n_frames == paid
+    assert len(view.labels) < paid
+    assert "start" not in {d.reason for d in view.decisions}
+
+
+def test_a_learned_model_runs_alone_with_the_same_input(prepare, tmp_path):
+    path = prepare()
+    main(["run", str(path)])
+    (tmp_path / "run").rename(tmp_path / "learned")
+    text = path.read_text()
+    start, end = text.index("[reference]"), text.index("[dynamics]")
+    frozen = '[potential]\nmodel = "learned/model.h5"\non_untrusted = "flag"\n'
+    path.write_text(text[:start] + frozen + text[end:])
+    assert main(["run", str(path)]) == 0
+    view = RunView.load(tmp_path / "run")
+    assert not view.labels
+    assert view.finish.converged is None
+    energies = view.thermo["conserved_eV"]
+    assert np.ptp(energies) < 0.02 * 8
+
+
+def test_fixed_atoms_of_the_file_do_not_move(prepare, tmp_path):
+    path = prepare(steps=20)
+    text = path.read_text().replace('file = "si.xyz"', 'file = "si.xyz"\nfix_atoms = [0]')
+    path.write_text(text)
+    main(["run", str(path)])
+    frames = trajectory(tmp_path / "run")
+    assert np.ptp([f.positions[0] for f in frames], axis=0).max() == 0.0
+    assert np.ptp([f.positions[1] for f in frames], axis=0).max() > 0.0
