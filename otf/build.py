@@ -299,7 +299,7 @@ def learned_frames(
         for label in view.labels:
             if label.fingerprint != fingerprint:
                 raise InputError(
-                    f"{path} was labelled by another reference or with other arguments; "
+                    f"{path} was labelled by another reference or other arguments; "
                     "energies of two references do not mix (learning.start_from)"
                 )
             frames.append((label.configuration, label.labels))

@@ -50,7 +50,7 @@ class Configuration:
 
     @property
     def volume(self) -> float:
-        """Return the cell volume in angstrom^3; 0 when there is no three-dimensional cell."""
+        """Return the cell volume in angstrom^3; 0 without a three-dimensional cell."""
         return abs(float(np.linalg.det(self.cell)))
 
     def moved(self, positions: FloatArray) -> Configuration:
@@ -59,7 +59,7 @@ class Configuration:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms) -> Configuration:
-        """Take over an ASE Atoms object; charge and spin are read from ``atoms.info``."""
+        """Take over an ASE Atoms object; charge and spin come from ``atoms.info``."""
         charge, spin = atoms.info.get("charge"), atoms.info.get("spin")
         charges = atoms.arrays.get("initial_charges")
         moments = atoms.arrays.get("initial_magmoms")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class OTFError(Exception):
-    """Anything foreseeable; the command line prints it as one line, without traceback."""
+    """Anything foreseeable; the command line prints one line, without traceback."""
 
 
 class InputError(OTFError):

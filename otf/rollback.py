@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.configuration import Configuration
 from otf.errors import RunStopped
-from otf.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from otf.configuration import FloatArray
+    from otf.configuration import Configuration, FloatArray
     from otf.potential import Arrays
+    from otf.state import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,7 @@ class Ring:
         return out | {name: np.array(values) for name, values in columns.items()}
 
     def restore(self, arrays: Mapping[str, FloatArray], like: State) -> None:
-        """Take up the states of another instance; ``like`` gives all that is constant."""
+        """Take up the states of another instance; ``like`` has what is constant."""
         self._rollbacks = [int(s) for s in arrays["rollbacks"]]
         self._streams = int(arrays["streams"])
         self._memories.clear()

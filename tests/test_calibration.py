@@ -13,13 +13,30 @@ def equal(error: float, n: int = 200) -> np.ndarray:
     return error * np.where(np.arange(3 * n) % 2, 1.0, -1.0).reshape(n, 3)
 
 
-def test_start_value_until_three_frames():
+def filled(frames) -> Calibration:
+    """Return a calibration whose window is full of these frames."""
+    calibration = Calibration(window=len(frames))
+    for numbers, errors, deviations, audit in frames:
+        calibration.add(numbers, errors, deviations, audit=audit)
+    return calibration
+
+
+def test_start_value_until_three_frames_then_in_the_measure_the_window_fills():
     calibration = Calibration()
-    for _ in range(2):
+    found = []
+    for _ in range(20):
         calibration.add(SI, equal(0.5), np.full(200, 0.1), audit=False)
-    assert calibration.factors(SI[:1])[0] == 10.0
-    calibration.add(SI, equal(0.5), np.full(200, 0.1), audit=False)
-    assert calibration.factors(SI[:1])[0] == pytest.approx(5.0)
+        found.append(calibration.factors(SI[:1])[0])
+    assert found[:2] == [10.0, 10.0]
+    assert found[2] == pytest.approx(10.0 - 3 / 20 * 5.0)
+    assert found[19] == pytest.approx(5.0)
+
+
+def test_a_larger_ratio_counts_at_once():
+    calibration = Calibration()
+    for _ in range(3):
+        calibration.add(SI, equal(1.5), np.full(200, 0.1), audit=False)
+    assert calibration.factors(SI[:1])[0] == pytest.approx(15.0)
 
 
 def test_factor_is_the_95_percent_quantile_of_the_ratio():
@@ -37,14 +54,14 @@ def test_factor_is_the_95_percent_quantile_of_the_ratio():
 
 
 def test_an_audit_counts_for_five_frames():
-    # 24 of 1224 components are 2 % of the errors, below the quantile; as an audit they weigh
-    # 120 of 1320, which is 9 %.
+    # 24 of 1224 components are 2 % of the errors, below the quantile; as an audit
+    # they weigh 120 of 1320, which is 9 %.
     found = {}
     for audit in (False, True):
-        calibration = Calibration()
-        for _ in range(2):
-            calibration.add(SI, equal(0.2), np.full(200, 0.1), audit=False)
-        calibration.add(SI[:8], equal(0.4, 8), np.full(8, 0.1), audit=audit)
+        calm = (SI, equal(0.2), np.full(200, 0.1), False)
+        calibration = filled(
+            [calm, calm, (SI[:8], equal(0.4, 8), np.full(8, 0.1), audit)]
+        )
         found[audit] = calibration.factors(SI[:1])[0]
     assert found[False] == pytest.approx(2.0)
     assert found[True] == pytest.approx(4.0)
@@ -61,9 +78,7 @@ def test_species_are_calibrated_apart_and_missing_labels_do_not_count():
     numbers = np.array([11] * 50 + [17] * 50)
     error = np.where(numbers == 11, 0.2, 0.8)[:, None] * np.ones(3)
     error[:10] = np.nan
-    calibration = Calibration()
-    for _ in range(3):
-        calibration.add(numbers, error, np.full(100, 0.1), audit=False)
+    calibration = filled([(numbers, error, np.full(100, 0.1), False)] * 3)
     assert calibration.factors(np.array([11, 17])) == pytest.approx([2.0, 8.0])
 
 
@@ -71,7 +86,9 @@ def test_state_round_trip():
     rng = np.random.default_rng(2)
     calibration = Calibration()
     for k in range(25):
-        calibration.add(SI, rng.random((200, 3)), rng.random(200) + 0.1, audit=k % 3 == 0)
+        calibration.add(
+            SI, rng.random((200, 3)), rng.random(200) + 0.1, audit=k % 3 == 0
+        )
     twin = Calibration()
     twin.restore(calibration.state())
     assert twin.factors(SI[:1])[0] == calibration.factors(SI[:1])[0]

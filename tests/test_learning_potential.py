@@ -117,7 +117,7 @@ def test_samplers_that_compare_energies_get_the_retrained_model(trained):
 
 
 def test_surface_grows_with_every_fit_and_every_label(trained):
-    potential, log = trained
+    potential, _ = trained
     calm = potential.predict([silicon(0.05, seed=5)], step=11)[0].surface
     same = potential.predict([silicon(0.05, seed=6)], step=12)[0].surface
     assert calm == same

@@ -112,9 +112,7 @@ def test_a_second_run_in_the_same_folder_is_refused(prepare, capsys):
     assert "otf-md resume" in capsys.readouterr().err
 
 
-def test_stop_file_ends_the_run_and_resume_makes_the_same_trajectory(
-    prepare, tmp_path
-):
+def test_stop_file_ends_the_run_and_resume_makes_the_same_trajectory(prepare, tmp_path):
     path = prepare()
     main(["run", str(path)])
     whole = tmp_path / "whole"
@@ -212,7 +210,10 @@ def test_overlapping_atoms_at_the_start_are_refused_by_name(prepare, tmp_path, c
 
 def test_budget_is_spent_and_not_exceeded(prepare, tmp_path):
     main(
-        ["run", str(prepare(steps=600, learning='policy = "budget"\nbudget_calls = 20'))]
+        [
+            "run",
+            str(prepare(steps=600, learning='policy = "budget"\nbudget_calls = 20')),
+        ]
     )
     view = RunView.load(tmp_path / "run")
     assert 16 <= len(view.labels) <= 20
@@ -248,7 +249,9 @@ def test_a_learned_model_runs_alone_with_the_same_input(prepare, tmp_path):
 
 def test_fixed_atoms_of_the_file_do_not_move(prepare, tmp_path):
     path = prepare(steps=20)
-    text = path.read_text().replace('file = "si.xyz"', 'file = "si.xyz"\nfix_atoms = [0]')
+    text = path.read_text().replace(
+        'file = "si.xyz"', 'file = "si.xyz"\nfix_atoms = [0]'
+    )
     path.write_text(text)
     main(["run", str(path)])
     frames = trajectory(tmp_path / "run")

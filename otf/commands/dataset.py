@@ -1,4 +1,4 @@
-"""Labelled structures as commands are given them: extended XYZ files and run folders."""
+"""Labelled structures as commands are given them: files and run folders."""
 
 from __future__ import annotations
 

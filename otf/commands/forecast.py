@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration
     from otf.settings.settings import Settings
 
-REFERENCES_PER_LABEL = 8
+REFERENCES_PER_LABEL = 25
 FLOAT = 8  # bytes
 FRAME_VALUES = 9  # positions, momenta and forces of an atom
 
@@ -42,12 +42,12 @@ def forecast(settings: Settings, configuration: Configuration) -> Forecast:
 
     Notes
     -----
-    L = rattles + sqrt(steps) labels, or the budget. m = min(8 L, atoms of the structure
-    times L) references, capped per element by `max_references`. A structure of n atoms
-    gives 1 + 3n + 6 rows, so M = L (7 + 3n), and the memory is 8 m (M + 4 m) bytes:
-    the design matrix, the covariance matrix, its factor, the Gram matrix and the
-    posterior. The square root is a rule of thumb: learning runs of 10,000 to 20,000
-    steps took 65 to 300 labels.
+    L = rattles + sqrt(steps) labels, or the budget. m = min(25 L, n L) references for n
+    atoms, capped per element by `max_references`. A structure gives 1 + 3n + 6 rows, so
+    M = L (7 + 3n), and the memory is 8 m (M + 4 m) bytes: the design matrix, the
+    covariance matrix, its factor, the Gram matrix and the posterior. L and m are rules
+    of thumb: learning runs of 10,000 to 20,000 steps took 65 to 300 labels, and a label
+    brought 7 (silicon) to 39 references (hot rock salt).
     """
     learning, n = settings.learning, configuration.n_atoms
     steps = settings.dynamics.n_steps

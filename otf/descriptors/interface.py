@@ -69,7 +69,7 @@ class Descriptor(Protocol):
         Returns
         -------
         forces : (n, 3), minus the derivative of U = sum_i U_i(X_i) by the positions
-        strain_derivative : (6,), Voigt, dU/dstrain (divide by the volume for the stress)
+        strain_derivative : (6,), Voigt, dU/dstrain (by the volume it is the stress)
         """
         ...
 
@@ -81,7 +81,7 @@ class Descriptor(Protocol):
         alpha: FloatArray,
         gamma: FloatArray,
     ) -> tuple[FloatArray, FloatArray]:
-        """Return derivatives of many functions U_B at once: the rows of a design matrix.
+        """Return derivatives of many functions U_B at once: rows of a design matrix.
 
         U_B = sum_i f_B(X_i) with
         dU_B = sum_i [ alpha_iB (X_B . dX_i) + gamma_iB (X_i . dX_i) ].
@@ -103,7 +103,7 @@ class Descriptor(Protocol):
         ...
 
     def scaled_to(self, configurations: Sequence[Configuration]) -> Descriptor:
-        """Return a copy whose parts have their intended mean norms on these structures."""
+        """Return a copy whose parts have the intended mean norms on structures."""
         ...
 
     def to_arrays(self) -> Arrays:

@@ -51,9 +51,9 @@ class Auditor:
     Notes
     -----
     While fewer than ``quiet_share`` of the steps in the last tenth of the plan were
-    calls, one predicted step in every 3 % of the plan is labelled. The run has converged
-    when at most 0.3 % of the last 20 % of the plan were calls, and at least five audits
-    in that part have a force RMSE below the goal.
+    calls, one predicted step in every 3 % of the plan is labelled. The run has
+    converged when at most 0.3 % of the last 20 % of the plan were calls, and at least
+    five audits in that part have a force RMSE below the goal.
     """
 
     quiet_share = 0.005

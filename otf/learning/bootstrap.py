@@ -18,8 +18,8 @@ def rattled(
 ) -> Configuration:
     """Return a copy with every coordinate displaced by Gaussian noise.
 
-    Consecutive steps of a trajectory are near-duplicates: three of them make a fit whose
-    deviations are small and wrong everywhere. Rattled copies do not.
+    Consecutive steps of a trajectory are near-duplicates: three of them make a fit
+    whose deviations are small and wrong everywhere. Rattled copies do not.
 
     Parameters
     ----------

@@ -27,16 +27,17 @@ class Calibration:
 
     True errors of a finite basis are mostly misfit, which the posterior does not see;
     the quantile q_z turns the deviation sigma_i of an atom into e_i = q_z sigma_i, the
-    bound below which 95 % of the true errors of its force components lie. Like sigma_i
-    and the force errors papers quote it is meant per component. Frames that the decision
-    asked for are late and biased, so audits count more.
+    bound below which 95 % of the true errors of its force components lie. It is meant
+    per component, like sigma_i and the force errors that papers quote. Frames that the
+    decision asked for are late and biased, so audits count more.
 
     Parameters
     ----------
     quantile
         Share of errors below e_i.
     start
-        q_z until ``minimum_frames`` frames of the species are known.
+        q_z until ``minimum_frames`` frames of the species are known; after that a lower
+        quantile takes over in the measure that the window fills.
     bounds
         Limits of q_z.
     window
@@ -111,6 +112,9 @@ class Calibration:
             [np.full(np.count_nonzero(f.numbers == z), f.weight) for f in frames]
         )
         q = np.quantile(ratios, self.quantile, weights=weights, method="inverted_cdf")
+        if q < self.start:  # the first frames are calm and few: do not trust them yet
+            share = len(frames) / (self._frames.maxlen or 1)
+            q = share * q + (1.0 - share) * self.start
         return float(np.clip(q, *self.bounds))
 
     def state(self) -> Arrays:

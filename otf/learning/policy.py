@@ -303,7 +303,7 @@ class Budget:
         self.threshold = float(np.clip(self.threshold, 1e-4, 1e3))
 
     def may_call(self, *, critical: bool) -> bool:
-        """Return whether the budget, less a reserve for critical steps, allows a call."""
+        """Return whether a call fits; some are kept for critical steps."""
         left = self.calls - self.made
         return left > 0 if critical else left > self.reserve * self.calls
 
