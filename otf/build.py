@@ -177,10 +177,13 @@ def _friction_of_atoms(
 ) -> float | FloatArray:
     if not isinstance(friction, dict):
         return friction
-    out = np.zeros(configuration.n_atoms)
-    for number, value in friction.items():
-        out[configuration.numbers == number] = value
-    return out
+    missing = set(configuration.numbers.tolist()) - set(friction)
+    if missing:
+        raise InputError(
+            f"the friction of atomic number {min(missing)} is missing "
+            "(dynamics.friction_per_ps)"
+        )
+    return np.array([friction[int(z)] for z in configuration.numbers])
 
 
 def build_reference(

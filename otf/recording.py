@@ -110,8 +110,8 @@ class JournalLog:
         )
         self._journal.write(entry)
 
-    def retrain(self, step: int, report: FitReport) -> None:
-        """Write a fit."""
+    def retrain(self, step: int, report: FitReport, seconds: float) -> None:
+        """Write a fit and the wall time it took."""
         self._journal.write(
             Retrain(
                 step=step,
@@ -126,6 +126,7 @@ class JournalLog:
                 force_rmse=report.errors.force,
                 stress_rmse=report.errors.stress,
                 clamps=list(report.clamps),
+                seconds=seconds,
             )
         )
 

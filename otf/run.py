@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,18 +32,20 @@ from otf.recording import JournalLog, StepWriter, versions
 from otf.rollback import Memory, Ring
 from otf.stopping import StopRequest
 from otf.store.checkpoint import Checkpoint
-from otf.store.entries import Finish, Rollback, Start
+from otf.store.entries import Finish, Rollback, Stage, Start
 from otf.store.run_files import RunFiles
 from otf.store.schema import RunFolder
 
 if TYPE_CHECKING:
-    from otf.configuration import Configuration
+    from otf.configuration import Configuration, Labels
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Schedule
     from otf.learning.audit import Verdict
     from otf.learning.production import ProductionPotential
     from otf.settings import Settings
     from otf.state import State
+
+    Frames = list[tuple[Configuration, Labels]]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,19 @@ class Outcome:
     n_calls: int
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """Wall time of a run over all its processes."""
+
+    earlier: float = 0.0
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        return self.earlier + time.monotonic() - self.begun
+
+
 @dataclass(frozen=True, eq=False)
 class _Parts:
     """Everything a run is made of."""
@@ -83,6 +99,7 @@ class _Parts:
     ring: Ring
     writer: StepWriter
     progress: Progress
+    clock: _Clock
 
     @property
     def threshold(self) -> float:
@@ -114,26 +131,26 @@ def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
         )
     # What the calculator cannot do is found before the folder is made.
     reference = build_reference(settings)
+    fingerprint = ""
+    frames: Frames = []
     if reference is not None:
         reference.require(state.configuration)
+        fingerprint = reference.fingerprint(state.configuration)
+        frames = learned_frames(settings, fingerprint)
     with RunFiles(folder) as files:
         files.save_input(input_text)
         files.journal.write(
             Start(
                 input_text=input_text,
                 versions=versions(),
-                fingerprint=(
-                    ""
-                    if reference is None
-                    else reference.fingerprint(state.configuration)
-                ),
+                fingerprint=fingerprint,
                 configuration=state.configuration,
                 seed=settings.seed,
             )
         )
         parts = _assemble(settings, files, state.configuration, progress, None)
         files.save(_unevaluated(state))
-        return _from_first_step(parts, state)
+        return _from_first_step(parts, state, frames)
 
 
 def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome:
@@ -151,7 +168,7 @@ def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome
         if checkpoint is None or not checkpoint.counters.get("evaluated"):
             state = initial_state(settings) if checkpoint is None else checkpoint.state
             parts = _assemble(settings, files, state.configuration, progress, None)
-            return _from_first_step(parts, state)
+            return _from_first_step(parts, state, _frames_again(parts, state))
         state = checkpoint.state
         parts = _assemble(settings, files, state.configuration, progress, checkpoint)
         parts.ring.restore(under(checkpoint.potential, "ring"), state)
@@ -194,19 +211,26 @@ def _assemble(
         fix_centre_of_mass=sampler.motion.fix_centre_of_mass,
     )
     schedule = build_schedule(settings)
+    earlier = 0.0 if checkpoint is None else checkpoint.counters.get("wall_s", 0.0)
+    clock = _Clock(float(str(earlier)))
     return _Parts(
-        settings, files, potential, sampler, schedule, Ring(), writer, progress
+        settings, files, potential, sampler, schedule, Ring(), writer, progress, clock
     )
 
 
-def _from_first_step(parts: _Parts, state: State) -> Outcome:
+def _frames_again(parts: _Parts, state: State) -> Frames:
+    """Return the labels to start from, for a run killed before its first step."""
+    if not isinstance(parts.potential, LearningPotential):
+        return []
+    fingerprint = parts.potential.reference.fingerprint(state.configuration)
+    return learned_frames(parts.settings, fingerprint)
+
+
+def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:
     potential = parts.potential
-    if isinstance(potential, LearningPotential):
-        fingerprint = potential.reference.fingerprint(state.configuration)
-        frames = learned_frames(parts.settings, fingerprint)
-        if frames:
-            parts.progress.note(f"learning {len(frames)} labelled structures")
-            potential.learn(frames, state.step)
+    if frames and isinstance(potential, LearningPotential):
+        parts.progress.note(f"learning {len(frames)} labelled structures")
+        potential.learn(frames, state.step)
     try:
         prediction = evaluate(parts.potential, state)
     except Untrusted as trouble:
@@ -215,6 +239,7 @@ def _from_first_step(parts: _Parts, state: State) -> Outcome:
             "(structure.file)"
         ) from None
     parts.files.frames.begin(state)
+    _note_stage(parts, state)
     parts.writer.write(state, prediction, parts.threshold)
     _save(parts, state, prediction)
     return _go(parts, state, prediction)
@@ -251,9 +276,20 @@ def _step(
     except Untrusted as trouble:
         return _roll_back(parts, state, trouble)
     parts.writer.write(state, prediction, parts.threshold)
+    if state.step in parts.schedule.ends[:-1]:
+        _note_stage(parts, state)
     if state.step % parts.ring.interval == 0:
         parts.ring.remember(_memory(parts, state, prediction))
     return state, prediction
+
+
+def _note_stage(parts: _Parts, state: State) -> None:
+    index = parts.schedule.stage_index(state.step)
+    stage = parts.schedule.stages[index]
+    name = f"{stage.temperature_start:g} K"
+    if stage.temperature_end != stage.temperature_start:
+        name += f" to {stage.temperature_end:g} K"
+    parts.files.journal.write(Stage(step=state.step, name=name))
 
 
 def _memory(parts: _Parts, state: State, prediction: Prediction) -> Memory:
@@ -351,7 +387,7 @@ def _save(parts: _Parts, state: State, prediction: Prediction) -> None:
             potential=arrays,
             model=potential.model_arrays(),
             generation=potential.generation,
-            counters={"evaluated": True},
+            counters={"evaluated": True, "wall_s": parts.clock.seconds},
         )
     )
 

@@ -12,7 +12,7 @@ from otf.configuration import Configuration, Labels
 from otf.potential import Prediction
 from otf.state import State
 from otf.store.checkpoint import Checkpoint
-from otf.store.entries import Audit, Finish, Label, Retrain, Start
+from otf.store.entries import Decision, Finish, Label, Retrain, Start
 from otf.store.model_file import write_model
 from otf.store.run_files import RunFiles
 from otf.store.schema import RunFolder
@@ -40,6 +40,20 @@ DIMER = Configuration(
     pbc=np.ones(3, dtype=bool),
 )
 LABELS = Labels(energy=1.0, forces=np.zeros((2, 3)), stress=np.zeros(6))
+
+
+def audit(step: int, error: float) -> Decision:
+    """Return an audit with this error (eV/angstrom) on every force component."""
+    return Decision(
+        step=step,
+        reason="audit",
+        labelled=True,
+        error=0.1,
+        threshold=0.3,
+        max_spilling=1e-4,
+        label_forces=np.zeros((2, 3)),
+        forces=np.full((2, 3), error),
+    )
 
 
 def label(step: int) -> Label:
@@ -85,8 +99,8 @@ def half_a_run(files: RunFiles) -> None:
     files.journal.write(
         Retrain(step=100, n_frames=5, n_references=40, s_w=1.0, s_v=10.0)
     )
-    files.journal.write(Audit(step=300, force_rmse=0.03, force_max=0.1, predicted=0.1))
-    files.journal.write(Audit(step=400, force_rmse=0.04, force_max=0.1, predicted=0.1))
+    files.journal.write(audit(300, 0.03))
+    files.journal.write(audit(400, 0.04))
     files.thermo.append(row(500))
     files.save(checkpoint(500, wall=5.0))
 

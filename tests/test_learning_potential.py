@@ -29,7 +29,7 @@ class Log:
     def decision(self, decision):
         self.decisions.append(decision)
 
-    def retrain(self, step, report):
+    def retrain(self, step, report, seconds):
         self.fits.append(step)
 
 

@@ -186,7 +186,8 @@ def _learning_warnings(
             'elements = "reduced" under [descriptor]'
         )
     if settings.reference is not None:
-        code = make_calculator(settings.reference.calculator)
+        reference = settings.reference
+        code = make_calculator(reference.calculator, reference.arguments)
         if code.notice:
             yield code.notice
 

@@ -59,6 +59,7 @@ class Auditor:
     quiet_share = 0.005
     quiet_window = 0.1
     interval_share = 0.03
+    shortest = 10  # steps between two audits; closer ones are the same structure
     unplanned_interval = 1000
     final_share = 0.2
     final_calls = 0.003
@@ -78,7 +79,7 @@ class Auditor:
         """Return the steps between two audits."""
         if self.planned_steps is None:
             return self.unplanned_interval
-        return max(int(self.interval_share * self.planned_steps), 1)
+        return max(int(self.interval_share * self.planned_steps), self.shortest)
 
     @property
     def _window(self) -> int:

@@ -7,6 +7,7 @@ potential, so that every sampler and every ASE driver learns on the fly without 
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -88,8 +89,8 @@ class LearningLog(Protocol):
         """Write one reference call."""
         ...
 
-    def retrain(self, step: int, report: FitReport) -> None:
-        """Write one fit."""
+    def retrain(self, step: int, report: FitReport, seconds: float) -> None:
+        """Write one fit and the wall time it took."""
         ...
 
 
@@ -329,13 +330,14 @@ class LearningPotential:
         self._call(copy, step, Reason.CRITICAL)
 
     def _retrain(self, step: int) -> None:
+        begun = time.perf_counter()
         self.model.extend(*self._queue.drain())
         self.model.drop_redundant()
         report = self.model.fit_weights()
         self.generation += 1
         self._surface += 1
         self._screen.forget()
-        self._log.retrain(step, report)
+        self._log.retrain(step, report, time.perf_counter() - begun)
 
     def _after(self, c: Configuration, step: int) -> Prediction:
         """Return the new model's prediction and tell the policy its deviation."""

@@ -71,11 +71,6 @@ class Reference(Section):
         default=2,
         description="Further attempts when a calculation fails or does not converge.",
     )
-    timeout_s: Positive | None = Field(
-        default=None,
-        description="Longest time one calculation may take; without it no limit.",
-        examples=[3600.0],
-    )
     arguments: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Keyword arguments of the calculator, passed on as they are.",

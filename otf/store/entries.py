@@ -98,6 +98,13 @@ class Decision:
     stress: FloatArray | None = None
     force_errors: FloatArray | None = None
 
+    @property
+    def force_rmse(self) -> float:
+        """Return the error of the model's forces, eV/angstrom, NaN without either."""
+        if self.forces is None or self.label_forces is None:
+            return float("nan")
+        return float(np.sqrt(np.nanmean((self.forces - self.label_forces) ** 2)))
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Retrain:
@@ -145,29 +152,6 @@ class Rollback:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Audit:
-    """A predicted step that was labelled to judge the model.
-
-    Attributes
-    ----------
-    step : of the audit
-    force_rmse, force_max : eV/angstrom, model against labels
-    predicted : eV/angstrom, the model's own e
-    energy_error : eV/atom, model minus label
-    forces, labels : (n, 3) eV/angstrom, both sides, for the parity plot
-    """
-
-    kind: ClassVar[str] = "audit"
-    step: int
-    force_rmse: float
-    force_max: float
-    predicted: float
-    energy_error: float = np.nan
-    forces: FloatArray | None = None
-    labels: FloatArray | None = None
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class Stage:
     """A stage of the schedule begins at ``step``."""
 
@@ -212,7 +196,7 @@ class Finish:
     reason: str
 
 
-Entry = Start | Label | Decision | Retrain | Rollback | Audit | Stage | Resume | Finish
+Entry = Start | Label | Decision | Retrain | Rollback | Stage | Resume | Finish
 KINDS: dict[str, type[Entry]] = {
     cls.kind: cls
     for cls in (
@@ -221,7 +205,6 @@ KINDS: dict[str, type[Entry]] = {
         Decision,
         Retrain,
         Rollback,
-        Audit,
         Stage,
         Resume,
         Finish,

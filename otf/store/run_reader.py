@@ -14,7 +14,6 @@ from otf.errors import StoreError
 from otf.store import journal as journals
 from otf.store.checkpoint import load_newest
 from otf.store.entries import (
-    Audit,
     Decision,
     Entry,
     Finish,
@@ -50,7 +49,7 @@ class RunView:
     folder : of the run
     start : what was asked for
     labels : every label paid for, those of superseded steps too
-    decisions, retrains, rollbacks, audits, stages, resumes : in order
+    decisions, retrains, rollbacks, stages, resumes : in order
     thermo : columns of the table by name
     checkpoint : the newest whole one, None before the first
     finish : None while the run is not over
@@ -63,13 +62,17 @@ class RunView:
     decisions: list[Decision]
     retrains: list[Retrain]
     rollbacks: list[Rollback]
-    audits: list[Audit]
     stages: list[Stage]
     resumes: list[Resume]
     thermo: Mapping[str, FloatArray]
     checkpoint: Checkpoint | None
     finish: Finish | None
     running: bool
+
+    @property
+    def audits(self) -> list[Decision]:
+        """Return the predicted steps that were labelled to judge the model."""
+        return [d for d in self.decisions if d.reason == "audit"]
 
     @property
     def step(self) -> int:
@@ -107,7 +110,6 @@ class RunView:
             decisions=_only(Decision, entries),
             retrains=_only(Retrain, entries),
             rollbacks=_only(Rollback, entries),
-            audits=_only(Audit, entries),
             stages=_only(Stage, entries),
             resumes=_only(Resume, entries),
             thermo=thermo,
