@@ -26,7 +26,7 @@ def test_start_value_until_three_frames_then_in_the_measure_the_window_fills():
     found = []
     for _ in range(20):
         calibration.add(SI, equal(0.5), np.full(200, 0.1), audit=False)
-        found.append(calibration.factors(SI[:1])[0])
+        found.append(calibration.law(14).factor)
     assert found[:2] == [10.0, 10.0]
     assert found[2] == pytest.approx(10.0 - 3 / 20 * 5.0)
     assert found[19] == pytest.approx(5.0)
@@ -36,7 +36,7 @@ def test_a_larger_ratio_counts_at_once():
     calibration = Calibration()
     for _ in range(3):
         calibration.add(SI, equal(1.5), np.full(200, 0.1), audit=False)
-    assert calibration.factors(SI[:1])[0] == pytest.approx(15.0)
+    assert calibration.law(14).factor == pytest.approx(15.0)
 
 
 def test_factor_is_the_95_percent_quantile_of_the_ratio():
@@ -50,7 +50,7 @@ def test_factor_is_the_95_percent_quantile_of_the_ratio():
     # standard error of a 95 % quantile of n samples: sqrt(p(1-p)/n)/density
     density = 2 * 0.05845  # of |x| at the quantile
     error = np.sqrt(0.05 * 0.95 / 12000) / density
-    assert calibration.factors(SI[:1])[0] == pytest.approx(1.95996, abs=4 * error)
+    assert calibration.law(14).factor == pytest.approx(1.95996, abs=4 * error)
 
 
 def test_an_audit_counts_for_five_frames():
@@ -62,7 +62,7 @@ def test_an_audit_counts_for_five_frames():
         calibration = filled(
             [calm, calm, (SI[:8], equal(0.4, 8), np.full(8, 0.1), audit)]
         )
-        found[audit] = calibration.factors(SI[:1])[0]
+        found[audit] = calibration.law(14).factor
     assert found[False] == pytest.approx(2.0)
     assert found[True] == pytest.approx(4.0)
 
@@ -71,7 +71,7 @@ def test_bounds_hold():
     calibration = Calibration()
     for _ in range(3):
         calibration.add(SI, equal(50.0), np.full(200, 0.1), audit=False)
-    assert calibration.factors(SI[:1])[0] == 30.0
+    assert calibration.law(14).factor == 30.0
 
 
 def test_species_are_calibrated_apart_and_missing_labels_do_not_count():
@@ -79,7 +79,7 @@ def test_species_are_calibrated_apart_and_missing_labels_do_not_count():
     error = np.where(numbers == 11, 0.2, 0.8)[:, None] * np.ones(3)
     error[:10] = np.nan
     calibration = filled([(numbers, error, np.full(100, 0.1), False)] * 3)
-    assert calibration.factors(np.array([11, 17])) == pytest.approx([2.0, 8.0])
+    assert [calibration.law(z).factor for z in (11, 17)] == pytest.approx([2.0, 8.0])
 
 
 def test_state_round_trip():
@@ -91,4 +91,54 @@ def test_state_round_trip():
         )
     twin = Calibration()
     twin.restore(calibration.state())
-    assert twin.factors(SI[:1])[0] == calibration.factors(SI[:1])[0]
+    assert twin.law(14).factor == calibration.law(14).factor
+
+
+def liquid(rng, *, slope: float, n: int = 200):
+    """Return a frame whose errors go as sigma^slope: sigma within a factor of four."""
+    sigma = 0.01 * np.exp(rng.uniform(-0.7, 0.7, size=n))
+    size = 0.1 * (sigma / 0.01) ** slope
+    return SI[:n], size[:, None] * rng.normal(size=(n, 3)), sigma, False
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.5])
+def test_the_slope_of_errors_within_frames_is_found(slope):
+    rng = np.random.default_rng(7)
+    law = filled([liquid(rng, slope=slope) for _ in range(20)]).law(14)
+    # log |x| of a Gaussian has the variance pi^2/8, log sigma that of a uniform law
+    error = np.sqrt(np.pi**2 / 8 / 12000) / (1.4 / np.sqrt(12))
+    assert law.exponent == pytest.approx(slope, abs=4 * error)
+
+
+def test_the_largest_deviation_is_not_blamed_for_more_than_it_does():
+    # Errors that have nothing to do with sigma: proportional errors would put e of the
+    # largest deviation at q sigma_max, twice what 95 % of the errors are below.
+    rng = np.random.default_rng(8)
+    frames = [liquid(rng, slope=0.0) for _ in range(20)]
+    calibration = filled(frames)
+    e = calibration.errors(SI, frames[-1][2])
+    covered = np.mean(
+        [np.abs(f[1]) < calibration.errors(SI, f[2])[:, None] for f in frames]
+    )
+    assert covered == pytest.approx(0.95, abs=0.01)
+    assert e.max() < 1.3 * 1.96 * 0.1
+
+
+def test_frames_differ_in_proportion_whatever_their_atoms_do():
+    rng = np.random.default_rng(10)
+    calibration = filled([liquid(rng, slope=0.0) for _ in range(20)])
+    sigma = liquid(rng, slope=0.0)[2]
+    calm, hot = calibration.errors(SI, sigma), calibration.errors(SI, 5 * sigma)
+    assert np.allclose(hot, 5 * calm)
+
+
+def test_an_atom_beyond_the_spread_seen_counts_in_proportion():
+    rng = np.random.default_rng(9)
+    law = filled([liquid(rng, slope=0.0) for _ in range(20)]).law(14)
+    n = 10**6  # so many that one atom does not move the mean of the frame
+    sigma = np.full(n, 0.01)
+    e = []
+    for ratio in (law.largest, 10 * law.largest):
+        sigma[0] = 0.01 * ratio
+        e.append(law.errors(sigma)[0])
+    assert e[1] == pytest.approx(10 * e[0], rel=1e-4)

@@ -9,42 +9,87 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from otf.configuration import FloatArray, IntArray
     from otf.potential import Arrays
 
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """Ratios of true error to deviation for the components of one labelled frame."""
+    """Errors and deviations of the known force components of one labelled frame."""
 
-    numbers: IntArray  # (c,), of the atom of each known component
-    ratios: FloatArray  # (c,)
+    numbers: IntArray  # (c,), of the atom of each component
+    errors: FloatArray  # (c,) eV/angstrom, absolute
+    deviations: FloatArray  # (c,) eV/angstrom
     weight: float
+
+    def of_species(self, z: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return errors, deviations and weights of one species."""
+        known = self.numbers == z
+        weights = np.full(np.count_nonzero(known), self.weight)
+        return self.errors[known], self.deviations[known], weights
+
+
+@dataclass(frozen=True)
+class Law:
+    """From the deviations of the atoms of one species in a frame to their errors.
+
+    e_i = q s (sigma_i/s)^p, s the geometric mean of the sigma_i of the frame. Beyond
+    the largest sigma_i/s that was ever seen beside its error nothing is known, and e_i
+    goes on in proportion to sigma_i.
+
+    Attributes
+    ----------
+    factor : q
+    exponent : p, 1 for errors proportional to deviations
+    largest : largest sigma_i/s
+    """
+
+    factor: float
+    exponent: float = 1.0
+    largest: float = np.inf
+
+    def errors(self, deviations: FloatArray) -> FloatArray:
+        """Return e_i of the deviations of one frame, (n,), both in eV/angstrom."""
+        scale = _geometric_mean(deviations)
+        seen = np.minimum(deviations / scale, self.largest)
+        beyond = np.divide(
+            deviations / scale, seen, out=np.ones_like(seen), where=seen > 0
+        )
+        power: FloatArray = seen**self.exponent
+        return self.factor * scale * power * beyond
 
 
 class Calibration:
-    """Quantile of |F_true - F_predicted| / sigma of every species over recent frames.
+    """What deviations were worth in the last labelled frames, for every species.
 
-    True errors of a finite basis are mostly misfit, which the posterior does not see;
-    the quantile q_z turns the deviation sigma_i of an atom into e_i = q_z sigma_i, the
-    bound below which 95 % of the true errors of its force components lie. It is meant
-    per component, like sigma_i and the force errors that papers quote. Frames that the
-    decision asked for are late and biased, so audits count more.
+    True errors of a finite basis are mostly misfit, which the posterior does not see.
+    From frame to frame deviations and errors rise and fall together, but among the
+    atoms of a liquid they hardly do: the largest deviation is twice the mean one, its
+    error is not. So the slope p of log |error| against log sigma within frames is
+    fitted too, and the factor q is the quantile of |error| / (s (sigma/s)^p): 95 % of
+    the true errors of force components lie below e. Errors are meant per component,
+    like sigma_i and the force errors that papers quote. Frames that the decision asked
+    for are late and biased, so audits count more.
 
     Parameters
     ----------
     quantile
         Share of errors below e_i.
     start
-        q_z until ``minimum_frames`` frames of the species are known; after that a lower
-        quantile takes over in the measure that the window fills.
+        q until ``minimum_frames`` frames of the species are known, with p = 1; after
+        that what is found takes over in the measure that the window fills, a larger q
+        at once.
     bounds
-        Limits of q_z.
+        Limits of q.
     window
         Frames that are remembered.
     audit_weight
         How many ordinary frames an audit counts for.
     """
+
+    exponents = (0.3, 1.0)
 
     def __init__(
         self,
@@ -62,7 +107,7 @@ class Calibration:
         self.minimum_frames = minimum_frames
         self.audit_weight = audit_weight
         self._frames: deque[_Frame] = deque(maxlen=window)
-        self._factors: dict[int, float] = {}
+        self._laws: dict[int, Law] = {}
 
     def add(
         self,
@@ -87,47 +132,65 @@ class Calibration:
         """
         known = np.isfinite(errors) & (deviations > 0)[:, None]
         atom = np.nonzero(known)[0]
-        ratios = np.abs(errors[known]) / deviations[atom]
         weight = self.audit_weight if audit else 1.0
-        self._frames.append(_Frame(numbers[atom], ratios, weight))
-        self._factors = {
-            int(z): self._factor_of(int(z))
-            for frame in self._frames
-            for z in np.unique(frame.numbers)
-        }
+        self._frames.append(
+            _Frame(numbers[atom], np.abs(errors[known]), deviations[atom], weight)
+        )
+        self._learn()
 
-    def factors(self, numbers: IntArray) -> FloatArray:
-        """Return q_z of every atom, (n,)."""
-        out = np.full(len(numbers), self.start)
-        for z, factor in self._factors.items():
-            out[numbers == z] = factor
+    def errors(self, numbers: IntArray, deviations: FloatArray) -> FloatArray:
+        """Return e_i (n,) in eV/angstrom of atoms with deviations sigma_i (n,)."""
+        out = np.empty(len(numbers))
+        for z in np.unique(numbers):
+            law = self.law(int(z))
+            out[numbers == z] = law.errors(deviations[numbers == z])
         return out
 
-    def _factor_of(self, z: int) -> float:
-        frames = [f for f in self._frames if np.any(f.numbers == z)]
-        if len(frames) < self.minimum_frames:
-            return self.start
-        ratios = np.concatenate([f.ratios[f.numbers == z] for f in frames])
-        weights = np.concatenate(
-            [np.full(np.count_nonzero(f.numbers == z), f.weight) for f in frames]
+    def law(self, z: int) -> Law:
+        """Return the law of a species."""
+        return self._laws.get(z, Law(self.start))
+
+    def _learn(self) -> None:
+        species = {int(z) for frame in self._frames for z in np.unique(frame.numbers)}
+        self._laws = {z: self._law_of(z) for z in species}
+
+    def _law_of(self, z: int) -> Law:
+        parts = [f.of_species(z) for f in self._frames if np.any(f.numbers == z)]
+        if len(parts) < self.minimum_frames:
+            return Law(self.start)
+        scales = [_geometric_mean(deviations) for _, deviations, _ in parts]
+        errors = np.concatenate(
+            [e / s for (e, _, _), s in zip(parts, scales, strict=True)]
         )
-        q = np.quantile(ratios, self.quantile, weights=weights, method="inverted_cdf")
-        if q < self.start:  # the first frames are calm and few: do not trust them yet
-            share = len(frames) / (self._frames.maxlen or 1)
+        spread = np.concatenate(
+            [d / s for (_, d, _), s in zip(parts, scales, strict=True)]
+        )
+        weights = np.concatenate([w for _, _, w in parts])
+        share = len(parts) / (self._frames.maxlen or 1)
+        slope = _slope_within(parts)
+        exponent = 1.0 - share * (1.0 - float(np.clip(slope, *self.exponents)))
+        ratios = errors / spread**exponent
+        q = float(
+            np.quantile(ratios, self.quantile, weights=weights, method="inverted_cdf")
+        )
+        if q < self.start:  # the first frames are calm and few
             q = share * q + (1.0 - share) * self.start
-        return float(np.clip(q, *self.bounds))
+        q = float(np.clip(q, *self.bounds))
+        return Law(q, exponent, float(spread.max()))
 
     def state(self) -> Arrays:
         """Return all remembered frames."""
-        sizes = np.array([len(f.ratios) for f in self._frames], dtype=np.int64)
-        empty = np.empty(0)
+        frames = list(self._frames)
         return {
-            "sizes": sizes,
-            "weights": np.array([f.weight for f in self._frames]),
+            "sizes": np.array([len(f.errors) for f in frames], dtype=np.int64),
+            "weights": np.array([f.weight for f in frames]),
             "numbers": np.concatenate(
-                [np.empty(0, np.int64), *(f.numbers for f in self._frames)]
+                [np.empty(0, np.int64), *(f.numbers for f in frames)]
             ),
-            "ratios": np.concatenate([empty, *(f.ratios for f in self._frames)]),
+            "errors": np.concatenate([np.empty(0), *(f.errors for f in frames)]),
+            "deviations": np.concatenate(
+                [np.empty(0), *(f.deviations for f in frames)]
+            ),
         }
 
     def restore(self, state: Arrays) -> None:
@@ -141,12 +204,29 @@ class Calibration:
             self._frames.append(
                 _Frame(
                     np.array(state["numbers"][part], np.int64),
-                    np.array(state["ratios"][part], np.float64),
+                    np.array(state["errors"][part], np.float64),
+                    np.array(state["deviations"][part], np.float64),
                     float(weight),
                 )
             )
-        self._factors = {
-            int(z): self._factor_of(int(z))
-            for frame in self._frames
-            for z in np.unique(frame.numbers)
-        }
+        self._learn()
+
+
+def _geometric_mean(deviations: FloatArray) -> float:
+    """Return exp <log sigma> over what is positive, 1 without anything."""
+    positive = deviations[deviations > 0]
+    return float(np.exp(np.log(positive).mean())) if positive.size else 1.0
+
+
+def _slope_within(parts: Sequence[tuple[FloatArray, FloatArray, FloatArray]]) -> float:
+    """Return the slope of log |error| against log sigma, frames apart; 1 without any."""
+    products = squares = 0.0
+    for errors, deviations, weights in parts:
+        known = errors > 0
+        if not known.any():
+            continue
+        x, y = np.log(deviations[known]), np.log(errors[known])
+        x, y = x - x.mean(), y - y.mean()
+        products += float(weights[known] @ (x * y))
+        squares += float(weights[known] @ x**2)
+    return products / squares if squares > 0.0 else 1.0

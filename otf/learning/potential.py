@@ -210,8 +210,10 @@ class LearningPotential:
         exact = self.model.force_uncertainty(c, environments)
         if exact.forces is None:
             return exact
-        factors = self.calibration.factors(c.numbers) if self.policy.calibrated else 1.0
-        return replace(exact, errors=factors * exact.forces)
+        errors = exact.forces
+        if self.policy.calibrated:
+            errors = self.calibration.errors(c.numbers, exact.forces)
+        return replace(exact, errors=errors)
 
     def _assess(self, uncertainty: Uncertainty, step: int) -> Assessment:
         threshold = self.policy.threshold

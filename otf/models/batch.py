@@ -12,6 +12,7 @@ G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins 2013, s
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 _SCALE_FRAMES = 32
+# A decomposition of fewer columns takes seconds on one thread, and the threads of the
+# matrix library, which wait for each other, many times that on a busy machine.
+_SMALL = 2000
 
 
 class TriangularFactor:
@@ -139,8 +143,9 @@ def fit_dataset(
         for rows, labels in _row_blocks(model, frames, targets, elements, report):
             factor.add(rows, labels)
     report("solve", 0, 1)
-    solution = model.solver.solve(_problem(model, factor, frames))
-    model.adopt(solution, elements)
+    with one_blas_thread() if model.n_references <= _SMALL else nullcontext():
+        solution = model.solver.solve(_problem(model, factor, frames))
+        model.adopt(solution, elements)
     report("solve", 1, 1)
     fit = solution.fit
     model.report = FitReport(
@@ -161,8 +166,9 @@ def fit_dataset(
 def prediction_errors(model: BayesianLinear, frames: Frames) -> PerKind:
     """Return RMSE of energy per atom, forces and stress; 0 for kinds without labels."""
     parts: dict[str, list[FloatArray]] = {kind: [] for kind in KINDS}
-    for configuration, labels in frames:
-        prediction = model.predict(configuration)
+    with one_blas_thread():
+        predictions = list(in_order(model.predict, [c for c, _ in frames]))
+    for (configuration, labels), prediction in zip(frames, predictions, strict=True):
         energy = (prediction.energy - labels.energy) / configuration.n_atoms
         parts["energy"].append(np.array([energy]))
         parts["force"].append((prediction.forces - labels.forces).ravel())

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from otf.errors import StoreError
 from otf.store.record_file import HEADER_SIZE, RecordFile, read_records
 
@@ -52,6 +54,7 @@ class Frame:
     positions : (n, 3) angstrom
     velocities : (n, 3) angstrom / internal time
     forces : (n, 3) eV/angstrom
+    force_errors : (n,) eV/angstrom, calibrated e_i, NaN where they were not evaluated
     cell : (3, 3) angstrom
     potential_energy, kinetic_energy, conserved, learning_work : eV
     labelled : whether the forces are those of the reference
@@ -63,6 +66,7 @@ class Frame:
     positions: FloatArray
     velocities: FloatArray
     forces: FloatArray
+    force_errors: FloatArray
     cell: FloatArray
     potential_energy: float
     kinetic_energy: float
@@ -75,12 +79,17 @@ class Frame:
     def of(cls, state: State, prediction: Prediction) -> Frame:
         """Return the frame of a state and the prediction at its positions."""
         kinetic, potential = state.kinetic_energy, prediction.model_energy
+        known = prediction.uncertainty
+        errors = None if known is None else known.errors
+        if errors is None:
+            errors = np.full(state.configuration.n_atoms, np.nan)
         return cls(
             step=state.step,
             time=state.time,
             positions=state.configuration.positions,
             velocities=state.momenta / state.masses[:, None],
             forces=prediction.forces,
+            force_errors=errors,
             cell=state.configuration.cell,
             potential_energy=potential,
             kinetic_energy=kinetic,

@@ -57,6 +57,7 @@ _VECTORS: dict[str, tuple[Callable[[Frame], ArrayLike], str]] = {
     "position": (lambda f: f.positions, "Angstrom"),
     "velocity": (lambda f: f.velocities * FS, "Angstrom fs-1"),
     "force": (lambda f: f.forces, "eV Angstrom-1"),
+    "force_error": (lambda f: f.force_errors, "eV Angstrom-1"),
     "box/edges": (lambda f: f.cell, "Angstrom"),
 }
 _OBSERVABLES: dict[str, tuple[Callable[[Frame], ArrayLike], str]] = {
@@ -186,7 +187,7 @@ def _create(file: h5py.File, system: System) -> None:
     step = _growing(file, _STEP, (), np.int64)
     time = _growing(file, _TIME, (), np.float64)
     time.attrs["unit"] = "fs"
-    shapes = {"box/edges": (3, 3)}
+    shapes = {"box/edges": (3, 3), "force_error": (n,)}
     groups: list[tuple[str, tuple[int, ...], type[np.generic], str]] = [
         (f"{_PARTICLES}/{name}", shapes.get(name, (n, 3)), np.float64, unit)
         for name, (_, unit) in _VECTORS.items()
