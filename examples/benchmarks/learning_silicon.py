@@ -19,17 +19,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import silicon
 from matplotlib.figure import Figure
+from silicon import SILICON
 
 from otf.deploy.saved_model import load_model
-from otf.report.rdf import pair_distribution
+from otf.report.rdf import radial_distribution
 from otf.store.checkpoint import Checkpoints, load_newest
 from otf.store.frames import read_frames
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOLERATED = 0.3  # eV/angstrom, the default threshold
 
@@ -44,21 +49,28 @@ def otf_md(*arguments: object) -> None:
         print(f"{' '.join(command[2:])}: exit code {code}, see {log}", flush=True)
 
 
-def learn(folder: Path, seed: int, extra: str = "") -> Path:
-    """Run one seed unless it has run before; return its run folder."""
+def run_once(folder: Path, prepare: Callable[[], Path]) -> Path:
+    """Run the input that ``prepare`` writes, unless it ran before; return its run."""
     run = folder / "run"
     if not (run / "model.h5").exists():
         shutil.rmtree(folder, ignore_errors=True)
         begin = time.monotonic()
-        otf_md("run", silicon.write_input(folder, seed, extra=extra))
+        otf_md("run", prepare())
         print(f"{folder.name}: {time.monotonic() - begin:.0f} s", flush=True)
     return run
+
+
+def learn(folder: Path, seed: int, extra: str = "") -> Path:
+    """Learn silicon with one seed; return the run folder."""
+    return run_once(
+        folder, lambda: silicon.write_input(SILICON, folder, seed, extra=extra)
+    )
 
 
 def true_errors(run: Path) -> list[dict[str, object]]:
     """Return, for every 20th step that was predicted, how wrong it was."""
     _, frames = read_frames(RunFolder(run).frames)
-    calculator, crystal = silicon.reference(), silicon.crystal()
+    calculator, crystal = SILICON.reference(), SILICON.start
     out = []
     for frame in frames:
         if frame.labelled or not frame.valid or not frame.step:
@@ -68,7 +80,7 @@ def true_errors(run: Path) -> list[dict[str, object]]:
         atoms = np.sqrt((difference**2).mean(axis=1))
         out.append(
             {
-                "stage": silicon.stage_names(frame.step),
+                "stage": silicon.stage_name(frame.step),
                 "step": frame.step,
                 "rmse": float(np.sqrt((difference**2).mean())),
                 "largest": float(np.abs(difference).max()),
@@ -110,14 +122,14 @@ def flagged_far_away(run: Path, melt: silicon.Frames) -> dict[str, dict[str, flo
     """Return what the model says of frames far from everything it has seen."""
     model = load_model(run / "model.h5")
     rng = np.random.default_rng(5)
-    crystal, hot = silicon.crystal(), melt[0][0]
+    crystal, hot = SILICON.start, melt[0][0]
     noise = 0.6 * rng.normal(size=crystal.positions.shape)
     squeezed = replace(hot, positions=0.8 * hot.positions, cell=0.8 * hot.cell)
     far = {
         "melt at 0.8": squeezed,
         "0.6 A rattle": crystal.moved(noise + crystal.positions),
     }
-    calculator = silicon.reference()
+    calculator = SILICON.reference()
     calculator = type(calculator)(calculator.code, shortest_contact=0.0)
     out = {}
     for name, c in far.items():
@@ -191,15 +203,15 @@ def draw_rdf(path: Path, runs: list[Path], test: dict[str, silicon.Frames]) -> N
         for k, run in enumerate(runs):
             _, frames = read_frames(RunFolder(run).frames)
             learned = [
-                silicon.crystal().moved(f.positions)
+                SILICON.start.moved(f.positions)
                 for f in frames
                 if first < f.step <= last and f.valid
             ]
-            r, g = pair_distribution(learned)
+            rdf = radial_distribution(learned)[0]
             label = "learned on the fly, every seed" if k == 0 else None
-            ax.plot(r, g, color="#4477aa", lw=0.8, alpha=0.6, label=label)
-        r, g = pair_distribution([c for c, _ in test[name]])
-        ax.plot(r, g, "k--", lw=1.2, label="exact")
+            ax.plot(rdf.distance, rdf.g, "#4477aa", lw=0.8, alpha=0.6, label=label)
+        rdf = radial_distribution([c for c, _ in test[name]])[0]
+        ax.plot(rdf.distance, rdf.g, "k--", lw=1.2, label="exact")
         ax.set(title=name, xlabel="r (Å)", ylabel="g(r)")
     axes[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
@@ -253,11 +265,9 @@ def main() -> None:
             "budget": '\n[learning]\npolicy = "budget"\nbudget_calls = 150\n',
             "strict": "\n[learning]\ngoal_force_rmse_eV_per_A = 0.03\n",
         }
-        extra_runs = (
-            dict(zip(extras, pool.map(lambda k: learn(work / k, 1, extras[k]), extras)))
-            if arguments.extras
-            else {}
-        )
+        chosen = extras if arguments.extras else {}
+        ended = pool.map(lambda k: learn(work / k, 1, extras[k]), chosen)
+        extra_runs = dict(zip(chosen, ended, strict=True))
     results = [
         {
             "seed": seed,
@@ -266,7 +276,7 @@ def main() -> None:
             "steps": true_errors(run),
             "far": flagged_far_away(run, test["melt"]),
         }
-        for seed, run in zip(seeds, runs)
+        for seed, run in zip(seeds, runs, strict=True)
         if (run / "model.h5").exists()
     ]
     print_tables(results)

@@ -9,7 +9,7 @@ or molten is asserted, because 64 atoms do not melt below about 3000 K.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,25 +42,21 @@ FRICTION_PER_PS = 10.0
 FRAMES, SPACING = 200, 20
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 Frames = list[tuple[Configuration, Labels]]
 
-INPUT = """title = "Stillinger-Weber silicon through melting, seed {seed}"
+INPUT = """title = "{name} through melting, seed {seed}"
 seed = {seed}
 
 [structure]
-file = "silicon.xyz"
+file = "start.xyz"
 
 [reference]
-calculator = "stillinger-weber"
+calculator = "{calculator}"
 
-# The reference reaches 3.77 A.
-[descriptor]
-cutoff_three_body_A = 5.0
-cutoff_two_body_A = 5.0
-l_max = 3
-{extra}
+{sections}
 [dynamics]
 timestep_fs = {timestep}
 friction_per_ps = {friction}
@@ -73,22 +69,36 @@ checkpoint_interval = 2000
 """
 
 
-def crystal() -> Configuration:
-    """Return the perfect crystal of 64 atoms."""
-    return Configuration.from_atoms(
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What is learned, and how exactly it is known."""
+
+    name: str
+    calculator: str
+    start: Configuration
+    reference: Callable[[], Reference]
+    sections: str  # of the input file
+
+
+SILICON = Material(
+    name="silicon",
+    calculator="stillinger-weber",
+    start=Configuration.from_atoms(
         bulk("Si", "diamond", a=LATTICE, cubic=True).repeat(2)
-    )
+    ),
+    reference=lambda: Reference(make_calculator("stillinger-weber", {})),
+    # The reference reaches 3.77 A.
+    sections="[descriptor]\ncutoff_three_body_A = 5.0\ncutoff_two_body_A = 5.0\n"
+    "l_max = 3\n",
+)
 
 
-def reference() -> Reference:
-    """Return Stillinger-Weber silicon."""
-    return Reference(make_calculator("stillinger-weber", {}))
-
-
-def write_input(folder: Path, seed: int, *, extra: str = "", stages=STAGES) -> Path:
+def write_input(
+    material: Material, folder: Path, seed: int, stages=STAGES, *, extra: str = ""
+) -> Path:
     """Write structure and input of a learning run; return the input's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "silicon.xyz", crystal().to_atoms())
+    write(folder / "start.xyz", material.start.to_atoms())
     table = "".join(
         f"\n[[dynamics.stages]]\nsteps = {steps}\ntemperature_K = {start}\n"
         f"temperature_end_K = {end}\n"
@@ -97,8 +107,10 @@ def write_input(folder: Path, seed: int, *, extra: str = "", stages=STAGES) -> P
     path = folder / "input.toml"
     path.write_text(
         INPUT.format(
+            name=material.name,
+            calculator=material.calculator,
             seed=seed,
-            extra=extra,
+            sections=material.sections + extra,
             timestep=TIMESTEP_FS,
             friction=FRICTION_PER_PS,
             stages=table,
@@ -107,19 +119,19 @@ def write_input(folder: Path, seed: int, *, extra: str = "", stages=STAGES) -> P
     return path
 
 
-def exact_trajectory(stages, seed: int, *, every: int, last: int) -> Frames:
+def exact_trajectory(
+    material: Material, stages, seed: int, *, last: int, every: int = SPACING
+) -> Frames:
     """Return labelled frames of the last steps of an exact trajectory."""
-    start = crystal()
-    n = start.n_atoms
-    calculator = reference()
+    n = material.start.n_atoms
+    calculator = material.reference()
     potential = ExactPotential(calculator)
     sampler = INTEGRATORS["langevin"](
         Motion(timestep=TIMESTEP_FS * FS), FRICTION_PER_PS / (1000 * FS)
     )
-    masses = start.to_atoms().get_masses()
-    state = State(
-        start, np.zeros((n, 3)), masses, np.ones((n, 3), dtype=bool), 0, 0.0, seed
-    )
+    masses = material.start.to_atoms().get_masses()
+    free = np.ones((n, 3), dtype=bool)
+    state = State(material.start, np.zeros((n, 3)), masses, free, 0, 0.0, seed)
     state = with_random_velocities(state, stages[0][1])
     schedule = Schedule(tuple(Stage(*stage) for stage in stages))
     prediction = evaluate(potential, state)
@@ -132,9 +144,9 @@ def exact_trajectory(stages, seed: int, *, every: int, last: int) -> Frames:
     return frames
 
 
-def displacement(c: Configuration) -> float:
+def displacement(material: Material, c: Configuration) -> float:
     """Return the mean square displacement from the lattice sites, angstrom^2."""
-    shift = c.positions - crystal().positions
+    shift = c.positions - material.start.positions
     shift -= shift.mean(axis=0)
     return float((shift**2).sum(axis=1).mean())
 
@@ -149,24 +161,22 @@ def test_frames() -> dict[str, Frames]:
     """
     last = FRAMES * SPACING
     out = {
-        f"{t} K": exact_trajectory(
-            [(1000 + last, t, t)], 9000 + t, every=SPACING, last=last
-        )
+        f"{t} K": exact_trajectory(SILICON, [(1000 + last, t, t)], 9000 + t, last=last)
         for t in (300, 1200)
     }
     for frames in out.values():
-        assert max(displacement(c) for c, _ in frames) < 0.1
+        assert max(displacement(SILICON, c) for c, _ in frames) < 0.1
     melting = [(2000, 300, 3500), (10000, 3500, 3500), (2000, 3500, 2200)]
     melt = exact_trajectory(
-        [*melting, (2000 + last, 2200, 2200)], 9002, every=SPACING, last=last
+        SILICON, [*melting, (2000 + last, 2200, 2200)], 9002, last=last
     )
     # In the melt the displacement goes on growing, in a hot solid it would not.
-    assert displacement(melt[-1][0]) > 20.0
+    assert displacement(SILICON, melt[-1][0]) > 20.0
     out["melt"] = melt
     return out
 
 
-def stage_names(step: int) -> str:
+def stage_name(step: int) -> str:
     """Return the name of the stage a step belongs to."""
     end = 0
     for steps, start, finish in STAGES:

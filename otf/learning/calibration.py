@@ -219,7 +219,7 @@ def _geometric_mean(deviations: FloatArray) -> float:
 
 
 def _slope_within(parts: Sequence[tuple[FloatArray, FloatArray, FloatArray]]) -> float:
-    """Return the slope of log |error| against log sigma, frames apart; 1 without any."""
+    """Return the slope of log |error| against log sigma within frames; 1 without."""
     products = squares = 0.0
     for errors, deviations, weights in parts:
         known = errors > 0
