@@ -50,6 +50,10 @@ def test_without_a_plan_audits_come_every_thousand_steps():
     assert quiet_run(auditor, 13000, 0.1) == 10  # from step 3333 on
 
 
+def test_audits_of_a_short_run_are_not_all_of_it():
+    assert quiet_run(Auditor(300, goal=0.3), 300, 0.1) == 11  # every 25 from step 30
+
+
 def test_audits_can_be_turned_off():
     auditor = Auditor(10000, goal=0.3, enabled=False)
     assert quiet_run(auditor, 10000, 0.1) == 0

@@ -277,6 +277,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(folder, cap
     assert "is a folder" in capsys.readouterr().err
 
 
+def test_a_fit_never_overwrites_its_labels(folder, capsys):
+    data = str(folder / "train.xyz")
+    before = (folder / "train.xyz").read_bytes()
+    assert main(["fit", data, "-o", data]) == 2
+    assert "another name" in capsys.readouterr().err
+    assert (folder / "train.xyz").read_bytes() == before
+
+
 @pytest.mark.parametrize("number", ["0", "-3", "many"])
 def test_the_cap_must_be_a_number_above_zero(folder, capsys, number):
     data = str(folder / "train.xyz")

@@ -101,8 +101,19 @@ def require_exists(path: Path) -> None:
     raise InputError(msg)
 
 
-def require_writable(path: Path) -> None:
-    """Raise InputError when no file can be written there, before the work is done."""
+def require_writable(path: Path, *inputs: Path) -> None:
+    """Raise InputError when no file can be written there, before the work is done.
+
+    Parameters
+    ----------
+    path
+        An older file there is replaced.
+    inputs
+        Files that must not be.
+    """
+    if any(path.resolve() == other.resolve() for other in inputs):
+        msg = f"{path} is read by this command: give the output another name"
+        raise InputError(msg)
     if path.is_dir():
         msg = f"{path} is a folder, expected the name of a file to write"
         raise InputError(msg)

@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Fit, write the model, and print the training errors."""
-    require_writable(arguments.output)
+    require_writable(arguments.output, *arguments.data)
     settings = model_settings(arguments.input)
     data = read_dataset(arguments.data)
     stages = Stages()

@@ -191,7 +191,7 @@ class Selection:
         environments = self.model.describe(configuration)
         found = self.model.force_uncertainty(configuration, environments)
         assert found.forces is not None  # the exact form always has them
-        errors = self._calibration.factors(configuration.numbers) * found.forces
+        errors = self._calibration.errors(configuration.numbers, found.forces)
         scores = np.maximum(
             errors / self._rules.threshold, found.spilling / self._rules.max_spilling
         )

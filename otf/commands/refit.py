@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Refit, write the model, and print the training errors."""
-    require_writable(arguments.output)
+    require_writable(arguments.output, arguments.source)
     settings, data = source_of(arguments.source, arguments.input)
     stages = Stages()
     model = fitted_model(

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.build import build_model
-from otf.calculators.reference import Reference
-from otf.calculators.registry import make_calculator
+from otf.build import build_model, build_reference
 from otf.commands.dataset import Dataset, require_exists, require_writable
 from otf.commands.fitting import count, decide_stress, finish, model_settings
 from otf.commands.labeller import Labeller, is_complete
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from otf.calculators.reference import Reference
     from otf.commands.dataset import Frame
     from otf.models.bayesian_linear import BayesianLinear
     from otf.settings.settings import Settings
@@ -76,8 +75,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Select, label and fit; one line for each cycle."""
     labelled = arguments.labelled or arguments.output.parent / "labelled.xyz"
-    require_writable(arguments.output)
-    require_writable(labelled)
+    require_writable(arguments.output, arguments.pool, arguments.input, labelled)
+    require_writable(labelled, arguments.pool, arguments.input)
     require_exists(arguments.pool)
     settings = model_settings(arguments.input)
     pool = read_frames(arguments.pool)
@@ -160,19 +159,13 @@ def reference_for(settings: Settings, pool: Sequence[Frame]) -> Reference | None
     missing = next((c for c, labels in pool if not is_complete(labels)), None)
     if missing is None:
         return None
-    section = settings.reference
-    if section is None:
+    reference = build_reference(settings)
+    if reference is None:
         msg = (
             "the pool holds structures without energy and forces, and the input file "
             "no calculator to ask: add [reference] calculator"
         )
         raise InputError(msg)
-    code = make_calculator(
-        section.calculator,
-        section.arguments,
-        directory=settings.directory / "reference",
-    )
-    reference = Reference(code, retries=section.retries)
     reference.require(missing)
     return reference
 

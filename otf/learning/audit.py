@@ -59,7 +59,7 @@ class Auditor:
     quiet_share = 0.005
     quiet_window = 0.1
     interval_share = 0.03
-    shortest = 10  # steps between two audits; closer ones are the same structure
+    shortest = 25  # steps between two audits; closer ones are the same structure
     unplanned_interval = 1000
     final_share = 0.2
     final_calls = 0.003

@@ -56,32 +56,37 @@ class TriangularFactor:
     """
 
     def __init__(self, n_columns: int) -> None:
+        size = n_columns + 1
         # Fortran order: LAPACK then works in place.
-        self._triangle = np.zeros((n_columns + 1, n_columns + 1), order="F")
-        self._pending: list[FloatArray] = []
-        self._n_pending = 0
-        self._block = max(4 * n_columns, 256)
+        self._triangle = np.zeros((size, size), order="F")
+        self._block = np.empty((max(size, 1024), size), order="F")
+        self._filled = 0
         self.n_rows = 0
         self.square = 0.0
 
     def add(self, rows: FloatArray, labels: FloatArray) -> None:
         """Fold rows (r, m) with labels (r,) in."""
-        self._pending.append(np.column_stack([rows, labels]))
-        self._n_pending += len(labels)
         self.n_rows += len(labels)
         self.square += float(labels @ labels)
-        if self._n_pending >= self._block:
-            self._fold()
+        while len(labels):
+            free = slice(self._filled, self._filled + len(labels))
+            taken = len(self._block[free])
+            self._block[free, :-1] = rows[:taken]
+            self._block[free, -1] = labels[:taken]
+            self._filled += taken
+            rows, labels = rows[taken:], labels[taken:]
+            if self._filled == len(self._block):
+                self._fold()
 
     def _fold(self) -> None:
-        if not self._n_pending:
+        if not self._filled:
             return
-        block = np.asfortranarray(np.concatenate(self._pending))
-        self._pending, self._n_pending = [], 0
-        size = min(64, len(self._triangle))
-        self._triangle, _, _, info = dtpqrt(
-            0, size, self._triangle, block, overwrite_a=True, overwrite_b=True
+        self._block[self._filled :] = 0.0  # rows of zeros change nothing
+        panel = min(64, len(self._triangle))
+        self._triangle, self._block, _, info = dtpqrt(
+            0, panel, self._triangle, self._block, overwrite_a=True, overwrite_b=True
         )
+        self._filled = 0
         if info != 0:
             raise OTFError(f"the QR factorisation of the design rows failed ({info})")
 

@@ -48,6 +48,9 @@ def uncertainty_plot(view: RunView) -> Plot | None:
             color=THRESHOLD,
             label="t, tolerated",
         )
+        # A perfect crystal has no error at all, and would fill the axis.
+        lowest = 1e-3 * float(np.nanmin(table["threshold_eV_per_A"]))
+        top.set_ylim(bottom=max(top.get_ylim()[0], lowest))
         plain_log(top.yaxis)
         mark_calls(top, view)
         top.set_ylabel("largest force error (eV/Å)")
