@@ -44,7 +44,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class ModelChange:
-    """Energy and forces of the old and the new model on a reference step."""
+    """Energy and forces of the old and the new model at the same positions."""
 
     energy_before: float
     energy_after: float
@@ -58,7 +58,8 @@ class Prediction:
 
     ``surface`` grows whenever energies are no longer comparable with earlier ones.
     ``labelled`` says that forces are those of the reference; then ``energy`` is the
-    label too, and ``change`` holds both models' values at the same positions.
+    label too. ``change`` holds the values of the old and the new model where a step was
+    labelled or the model was fitted again.
     """
 
     energy: float

@@ -154,17 +154,33 @@ def test_compressed_and_rattled_far_from_the_data_are_flagged(trained, reference
     assert log.decisions[-1].reason in (Reason.CRITICAL, Reason.SAMPLE)
 
 
-def test_a_sampled_label_waits_in_the_queue_and_the_gap_is_kept(reference):
+def test_sampled_labels_keep_their_gap(reference):
     rules = Rules(critical_ratio=1e9, critical_spilling=1.0, max_spilling=1e-9)
     potential, log = learning(reference, rules=rules)
-    potential.predict([silicon()], step=0)
-    fits = len(log.fits)
-    for step in range(1, 65):
+    for step in range(65):
         potential.predict([silicon(0.2, seed=step)], step=step)
     sampled = [d.step for d in log.decisions if d.reason is Reason.SAMPLE]
     assert np.diff([0, *sampled]).min() >= rules.minimum_gap
     assert len(sampled) == 6
-    assert len(log.fits) - fits == 1  # the fifth flushed the queue
+
+
+def test_a_waiting_label_is_learned_before_the_next_call(reference):
+    rules = Rules(critical_ratio=1e9, critical_spilling=1.0)
+    potential, log = learning(reference, threshold=0.25, rules=rules)
+    potential.predict([silicon()], step=0)
+    fits, wild = len(log.fits), silicon(0.3, seed=99)
+    potential.predict([wild], step=20)
+    assert log.decisions[-1].reason is Reason.SAMPLE
+    assert len(log.fits) == fits  # it waits
+    calls = len(log.decisions)
+    again = potential.predict([wild], step=40)[0]
+    # The same structure is known once the waiting label is learned.
+    assert log.fits[fits:] == [40]
+    assert len(log.decisions) == calls
+    assert not again.labelled
+    assert again.change is not None
+    assert np.array_equal(again.change.forces_after, again.forces)
+    assert again.change.energy_before != again.change.energy_after
 
 
 def test_critical_steps_in_close_order_label_a_rattled_copy_too(trained):

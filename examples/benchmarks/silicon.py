@@ -87,9 +87,7 @@ SILICON = Material(
         bulk("Si", "diamond", a=LATTICE, cubic=True).repeat(2)
     ),
     reference=lambda: Reference(make_calculator("stillinger-weber", {})),
-    # The reference reaches 3.77 A.
-    sections="[descriptor]\ncutoff_three_body_A = 5.0\ncutoff_two_body_A = 5.0\n"
-    "l_max = 3\n",
+    sections="",  # the defaults
 )
 
 

@@ -176,22 +176,33 @@ class LearningPotential:
         if self.model.n_frames == 0 and not self._queue:
             self._start(c, step)
         environments = self.model.describe(c)
-        before = self.model.predict(c, environments)
-        self._require_sane_forces(c, before)
+        first, reason = self._judge(c, environments, step)
+        before = first
+        if reason is Reason.SAMPLE and len(self._queue):
+            # A fit is cheaper than a label: learn what waits, and look again.
+            self._retrain(step)
+            before, reason = self._judge(c, environments, step)
+        if reason.labels:
+            found = self._learn_step(c, before, reason, step, use_labels)
+        else:
+            self._consecutive = 0
+            found = replace(before, surface=self._surface)
+        self.policy.stepped(step)
+        return found if before is first else _changed_since(first, found, before)
+
+    def _judge(
+        self, c: Configuration, environments: Environments, step: int
+    ) -> tuple[Prediction, Reason]:
+        """Return the prediction with its uncertainty, and what to do with it."""
+        prediction = self.model.predict(c, environments)
+        self._require_sane_forces(c, prediction)
         uncertainty = self._uncertainty(c, environments, step)
         assessment = self._assess(uncertainty, step)
         self.last = assessment
         reason = self._reason(c, assessment, step)
-        if not reason.labels:
-            self._consecutive = 0
-            self.policy.stepped(step)
-            return replace(before, surface=self._surface, uncertainty=uncertainty)
-        if uncertainty.errors is None:
+        if reason.labels and uncertainty.errors is None:
             uncertainty = self._exact(c, environments)
-        before = replace(before, uncertainty=uncertainty)
-        after = self._learn_step(c, before, reason, step, use_labels)
-        self.policy.stepped(step)
-        return after
+        return replace(prediction, uncertainty=uncertainty), reason
 
     # -------------------------------------------------------------- the decision
     def _uncertainty(
@@ -429,6 +440,17 @@ class LearningPotential:
             "screen": self._screen,
             "queue": self._queue,
         }
+
+
+def _changed_since(
+    first: Prediction, found: Prediction, before: Prediction
+) -> Prediction:
+    """Return a prediction whose change of model began with an earlier one."""
+    change = found.change or ModelChange(
+        before.energy, before.energy, before.forces, before.forces
+    )
+    change = replace(change, energy_before=first.energy, forces_before=first.forces)
+    return replace(found, change=change)
 
 
 def _is_sane(configuration: Configuration) -> bool:
