@@ -103,7 +103,6 @@ def view(tmp_path):
         rollbacks=[
             Rollback(step=33, to_step=20, reason="atoms <1> & 2 too close", stream=1)
         ],
-        audits=[],
         stages=[Stage(step=0, name="heat"), Stage(step=200, name="hold")],
         resumes=[],
         thermo=table(N_STEPS, rng),
