@@ -99,6 +99,7 @@ class _Parts:
     ring: Ring
     writer: StepWriter
     progress: Progress
+    stop: StopRequest
     clock: _Clock
 
     @property
@@ -137,7 +138,7 @@ def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
         reference.require(state.configuration)
         fingerprint = reference.fingerprint(state.configuration)
         frames = learned_frames(settings, fingerprint)
-    with RunFiles(folder) as files:
+    with RunFiles(folder) as files, _stop_request(settings, folder) as stop:
         files.save_input(input_text)
         files.journal.write(
             Start(
@@ -148,7 +149,7 @@ def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
                 seed=settings.seed,
             )
         )
-        parts = _assemble(settings, files, state.configuration, progress, None)
+        parts = _assemble(settings, files, state, progress, stop)
         files.save(_unevaluated(state))
         return _from_first_step(parts, state, frames)
 
@@ -163,27 +164,34 @@ def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome
     """
     if not folder.journal.exists():
         raise StoreError(f"{folder.path}: there is no run in this folder")
-    with RunFiles(folder) as files:
+    with RunFiles(folder) as files, _stop_request(settings, folder) as stop:
         checkpoint = files.resume(versions())
         if checkpoint is None or not checkpoint.counters.get("evaluated"):
             state = initial_state(settings) if checkpoint is None else checkpoint.state
-            parts = _assemble(settings, files, state.configuration, progress, None)
+            parts = _assemble(settings, files, state, progress, stop)
             return _from_first_step(parts, state, _frames_again(parts, state))
         state = checkpoint.state
-        parts = _assemble(settings, files, state.configuration, progress, checkpoint)
+        parts = _assemble(settings, files, state, progress, stop, checkpoint)
         parts.ring.restore(under(checkpoint.potential, "ring"), state)
         if state.step >= parts.schedule.steps:
             return _finish(parts, state, checkpoint.prediction)
         return _go(parts, state, checkpoint.prediction)
 
 
+def _stop_request(settings: Settings, folder: RunFolder) -> StopRequest:
+    hours = settings.limits.walltime_h
+    return StopRequest(folder.stop, walltime=None if hours is None else 3600.0 * hours)
+
+
 def _assemble(
     settings: Settings,
     files: RunFiles,
-    configuration: Configuration,
+    state: State,
     progress: Progress,
-    checkpoint: Checkpoint | None,
+    stop: StopRequest,
+    checkpoint: Checkpoint | None = None,
 ) -> _Parts:
+    configuration = state.configuration
     potential: LearningPotential | ProductionPotential
     if settings.is_learning:
         reference = build_reference(settings, journal=files.journal)
@@ -214,7 +222,16 @@ def _assemble(
     earlier = 0.0 if checkpoint is None else checkpoint.counters.get("wall_s", 0.0)
     clock = _Clock(float(str(earlier)))
     return _Parts(
-        settings, files, potential, sampler, schedule, Ring(), writer, progress, clock
+        settings=settings,
+        files=files,
+        potential=potential,
+        sampler=sampler,
+        schedule=schedule,
+        ring=Ring(),
+        writer=writer,
+        progress=progress,
+        stop=stop,
+        clock=clock,
     )
 
 
@@ -247,19 +264,14 @@ def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:
 
 # ------------------------------------------------------------------------- the loop
 def _go(parts: _Parts, state: State, prediction: Prediction) -> Outcome:
-    walltime = parts.settings.limits.walltime_h
-    with StopRequest(
-        parts.files.folder.stop,
-        walltime=None if walltime is None else 3600.0 * walltime,
-    ) as stop:
-        while state.step < parts.schedule.steps:
-            state, prediction = _step(parts, state, prediction)
-            _show(parts, state, prediction)
-            if (reason := stop.reason()) is not None:
-                _save(parts, state, prediction)
-                return _stopped(parts, state, reason, stop.signal)
-            if state.step % parts.settings.output.checkpoint_interval == 0:
-                _save(parts, state, prediction)
+    while state.step < parts.schedule.steps:
+        if (reason := parts.stop.reason()) is not None:
+            _save(parts, state, prediction)
+            return _stopped(parts, state, reason)
+        state, prediction = _step(parts, state, prediction)
+        _show(parts, state, prediction)
+        if state.step % parts.settings.output.checkpoint_interval == 0:
+            _save(parts, state, prediction)
     return _finish(parts, state, prediction)
 
 
@@ -392,13 +404,19 @@ def _save(parts: _Parts, state: State, prediction: Prediction) -> None:
     )
 
 
-def _stopped(parts: _Parts, state: State, reason: str, number: int | None) -> Outcome:
+def _stopped(parts: _Parts, state: State, reason: str) -> Outcome:
     parts.progress.note(
         f"stopped at step {state.step} by {reason}; go on with "
         f"'otf-md resume {parts.files.folder.path}'"
     )
-    calls = parts.potential.n_calls
-    return Outcome(state.step, parts.schedule.steps, reason, number, None, calls)
+    return Outcome(
+        step=state.step,
+        steps=parts.schedule.steps,
+        stopped=reason,
+        signal=parts.stop.signal,
+        verdict=None,
+        n_calls=parts.potential.n_calls,
+    )
 
 
 def _finish(parts: _Parts, state: State, prediction: Prediction) -> Outcome:

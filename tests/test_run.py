@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.constraints import FixAtoms
 from ase.io import write
 
 from otf.cli import main
@@ -120,7 +121,7 @@ def test_stop_file_ends_the_run_and_resume_makes_the_same_trajectory(prepare, tm
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "STOP").touch()
     assert main(["run", str(path)]) == 0
-    assert load_newest(RunFolder(tmp_path / "run")).state.step == 1
+    assert load_newest(RunFolder(tmp_path / "run")).state.step == 0
     assert main(["resume", str(tmp_path / "run")]) == 0
     assert same(whole, tmp_path / "run")
 
@@ -247,13 +248,51 @@ def test_a_learned_model_runs_alone_with_the_same_input(prepare, tmp_path):
     assert np.ptp(energies) < 0.02 * 8
 
 
-def test_fixed_atoms_of_the_file_do_not_move(prepare, tmp_path):
+@pytest.mark.parametrize("where", ["input", "structure"])
+def test_fixed_atoms_do_not_move(prepare, tmp_path, where):
     path = prepare(steps=20)
-    text = path.read_text().replace(
-        'file = "si.xyz"', 'file = "si.xyz"\nfix_atoms = [0]'
-    )
-    path.write_text(text)
+    file, fixed = 'file = "si.xyz"', 'file = "si.xyz"\nfix_atoms = [0]'
+    if where == "structure":
+        atoms = bulk("Si", "diamond", a=5.431, cubic=True)
+        atoms.set_constraint(FixAtoms([0]))
+        write(tmp_path / "POSCAR", atoms)
+        fixed = 'file = "POSCAR"'
+    path.write_text(path.read_text().replace(file, fixed))
     main(["run", str(path)])
     frames = trajectory(tmp_path / "run")
     assert np.ptp([f.positions[0] for f in frames], axis=0).max() == 0.0
     assert np.ptp([f.positions[1] for f in frames], axis=0).max() > 0.0
+
+
+def test_velocities_of_the_file_are_taken_over(prepare, tmp_path):
+    path = prepare(steps=5)
+    atoms = bulk("Si", "diamond", a=5.431, cubic=True)
+    rng = np.random.default_rng(4)
+    velocities = rng.normal(scale=0.02, size=(8, 3))
+    velocities -= velocities.mean(axis=0)
+    atoms.set_velocities(velocities)
+    write(tmp_path / "si.xyz", atoms, columns=["symbols", "positions", "momenta"])
+    main(["run", str(path)])
+    first = trajectory(tmp_path / "run")[0]
+    assert first.step == 0
+    assert np.allclose(first.velocities, velocities, atol=1e-7)
+
+
+def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(prepare, tmp_path):
+    path = prepare(steps=5000)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "otf.cli", "run", str(path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = RunFolder(tmp_path / "run")
+    while not folder.checkpoints() and child.poll() is None:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM" in said
+    assert "Traceback" not in said
+    assert load_newest(folder).state.step < 5000
