@@ -198,7 +198,7 @@ def test_audits_are_labelled_although_the_model_is_sure(reference):
     for step in range(0, 400, 2):
         potential.predict([silicon(0.1, seed=step)], step=step)
     audits = [d.step for d in log.decisions if d.reason is Reason.AUDIT]
-    assert audits == list(range(100, 400, 30))
+    assert audits == list(range(30, 400, 30))
 
 
 def test_overlapping_atoms_are_untrusted(trained):

@@ -96,12 +96,12 @@ class Auditor:
 
     def due(self, step: int) -> bool:
         """Return whether a predicted step should be labelled as an audit."""
-        if not self.enabled or step < self._window:
+        last = self._audits[-1][0] if self._audits else 0
+        if not self.enabled or step - last < self.interval:
             return False
-        if self._audits and step - self._audits[-1][0] < self.interval:
-            return False
-        recent = sum(1 for s in self._calls if s > step - self._window)
-        return recent < self.quiet_share * self._window
+        window = min(self._window, step)
+        recent = sum(1 for s in self._calls if s > step - window)
+        return recent < self.quiet_share * window
 
     def called(self, step: int) -> None:
         """Remember a reference call that was no audit."""
