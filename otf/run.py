@@ -136,6 +136,8 @@ def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
     frames: Frames = []
     if reference is not None:
         reference.require(state.configuration)
+        if reference.code.notice:
+            progress.note(f"note: {reference.code.notice}")
         fingerprint = reference.fingerprint(state.configuration)
         frames = learned_frames(settings, fingerprint)
     with RunFiles(folder) as files, _stop_request(settings, folder) as stop:
