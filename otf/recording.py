@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.constraints import temperature
-from otf.dynamics.sampler import conserved_energy
 from otf.store.entries import Decision as DecisionEntry
 from otf.store.entries import Label, Retrain
 from otf.store.frames import Frame

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from otf.dynamics.conservation import conserved_energy, ledger
 from otf.dynamics.constraints import degrees_of_freedom
 from otf.dynamics.nose_hoover import NoseHooverChain
 from otf.dynamics.registry import INTEGRATORS
-from otf.dynamics.sampler import conserved_energy, evaluate, ledger
+from otf.dynamics.sampler import evaluate
 from otf.dynamics.schedule import Target
 from otf.dynamics.thermostats import Langevin, StochasticVelocityRescaling
 from otf.dynamics.velocities import with_random_velocities

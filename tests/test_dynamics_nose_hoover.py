@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from otf.dynamics import nose_hoover
+from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.nose_hoover import SUZUKI_YOSHIDA, NoseHooverChain, chain_step
-from otf.dynamics.sampler import conserved_energy, evaluate
+from otf.dynamics.sampler import evaluate
 from otf.dynamics.schedule import Target
 from otf.dynamics.verlet import Motion
 from otf.testing import HarmonicWells, at_rest

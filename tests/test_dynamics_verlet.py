@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.guard import check_displacement
-from otf.dynamics.sampler import conserved_energy, evaluate
+from otf.dynamics.sampler import evaluate
 from otf.dynamics.schedule import Target
 from otf.dynamics.velocities import with_random_velocities
 from otf.dynamics.verlet import Motion, VelocityVerlet

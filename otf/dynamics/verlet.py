@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from otf.dynamics.conservation import ledger
 from otf.dynamics.constraints import constrained
 from otf.dynamics.guard import check_displacement
-from otf.dynamics.sampler import ledger
 from otf.errors import InputError
 
 if TYPE_CHECKING:
