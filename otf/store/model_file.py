@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import h5py
@@ -264,22 +264,16 @@ def _count(file: h5py.File) -> int:
 
 
 def _frame_arrays(configuration: Configuration, predicted: Predicted) -> Arrays:
-    values = {f.name: getattr(configuration, f.name) for f in fields(configuration)}
-    out = {name: np.asarray(v) for name, v in values.items() if v is not None}
+    out = configuration.to_arrays()
     for name in ("energy", "forces", "stress"):
         out[f"predicted/{name}"] = np.asarray(getattr(predicted, name), np.float64)
     return out
 
 
 def _frame(arrays: Arrays) -> tuple[Configuration, Labels]:
-    values = {
-        name: array.item() if array.ndim == 0 else array
-        for name, array in arrays.items()
-        if not name.startswith("predicted/")
-    }
     labels = Labels(
         energy=float(arrays["predicted/energy"]),
         forces=np.asarray(arrays["predicted/forces"], dtype=np.float64),
         stress=np.asarray(arrays["predicted/stress"], dtype=np.float64),
     )
-    return Configuration(**values), labels  # type: ignore[arg-type]
+    return Configuration.from_arrays(arrays), labels
