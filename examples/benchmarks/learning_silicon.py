@@ -130,7 +130,7 @@ def flagged_far_away(run: Path, melt: silicon.Frames) -> dict[str, dict[str, flo
         "0.6 A rattle": crystal.moved(noise + crystal.positions),
     }
     calculator = SILICON.reference()
-    calculator = type(calculator)(calculator.code, shortest_contact=0.0)
+    calculator = type(calculator)(calculator.code, shortest_contact=0.1)
     out = {}
     for name, c in far.items():
         known = model.force_uncertainty(c)
@@ -213,7 +213,7 @@ def draw_rdf(path: Path, runs: list[Path], test: dict[str, silicon.Frames]) -> N
         rdf = radial_distribution([c for c, _ in test[name]])[0]
         ax.plot(rdf.distance, rdf.g, "k--", lw=1.2, label="exact")
         ax.set(title=name, xlabel="r (Å)", ylabel="g(r)")
-    axes[0].legend(frameon=False)
+    axes[1].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=150)
 
 
