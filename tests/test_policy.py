@@ -54,7 +54,7 @@ def test_candidates_are_uncertain_or_unspanned_atoms():
 def test_calibrated_threshold_never_moves():
     policy = Calibrated(0.25)
     policy.retrained(9.0)
-    policy.stepped(10)
+    policy.stepped(10, 0.1)
     assert policy.threshold == 0.25
 
 
@@ -91,8 +91,19 @@ def test_budget_lands_on_the_number_of_calls(law):
         if reason.labels and policy.may_call(critical=critical):
             policy.called()
             made, last = made + 1, step
-        policy.stepped(step)
+        policy.stepped(step, e if step % 5 == 0 else None)
     assert 135 <= made <= 150
+
+
+def test_the_threshold_of_a_budget_stays_near_the_errors():
+    # A burst of calls puts the run far ahead of its pace; nothing that follows may
+    # carry the threshold away from the errors there are.
+    policy = Budget(150, 20000, start=0.3)
+    for _ in range(60):
+        policy.called()
+    for step in range(1000, 4000):
+        policy.stepped(step, 0.2 if step % 5 == 0 else None)
+        assert 0.03 < policy.threshold < 0.4
 
 
 def test_budget_is_never_exceeded():
@@ -110,11 +121,11 @@ def test_policy_state_round_trip(policy):
     for k in range(12):
         policy.retrained(0.02 + 0.001 * (k % 2))
         policy.called()
-        policy.stepped(k)
+        policy.stepped(k, 0.1)
     twin = type(policy)(100, 1000) if isinstance(policy, Budget) else type(policy)()
     twin.restore(policy.state())
     assert twin.threshold == policy.threshold
     for one in (policy, twin):
         one.retrained(0.05)
-        one.stepped(13)
+        one.stepped(13, 0.2)
     assert twin.threshold == policy.threshold

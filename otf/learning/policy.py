@@ -137,8 +137,8 @@ class Policy(Protocol):
         """Learn that the reference was called once more."""
         ...
 
-    def stepped(self, step: int) -> None:
-        """Learn that a step ended."""
+    def stepped(self, step: int, error: float | None) -> None:
+        """Learn that a step ended, and e in eV/angstrom where it was evaluated."""
         ...
 
     def may_call(self, *, critical: bool) -> bool:
@@ -168,7 +168,7 @@ class Calibrated:
     def called(self) -> None:
         """Do nothing: calls are not counted here."""
 
-    def stepped(self, step: int) -> None:
+    def stepped(self, step: int, error: float | None) -> None:
         """Do nothing: the threshold is fixed."""
 
     def may_call(self, *, critical: bool) -> bool:
@@ -229,7 +229,7 @@ class History:
     def called(self) -> None:
         """Do nothing: calls are not counted here."""
 
-    def stepped(self, step: int) -> None:
+    def stepped(self, step: int, error: float | None) -> None:
         """Do nothing: only fits move the threshold."""
 
     def may_call(self, *, critical: bool) -> bool:
@@ -275,6 +275,7 @@ class Budget:
         self.steps = max(steps, 1)
         self.threshold = start
         self.made = 0
+        self._largest = start  # e of late, forgotten within a few hundred steps
 
     def pace(self, step: int) -> float:
         """Return the calls that should have been made by a step."""
@@ -291,16 +292,20 @@ class Budget:
         """Count a call."""
         self.made += 1
 
-    def stepped(self, step: int) -> None:
+    def stepped(self, step: int, error: float | None) -> None:
         """Raise the threshold when calls are ahead of the pace, lower it when behind.
 
         The gain is such that being ahead by 2 % of the budget doubles the threshold
-        within 1 % of the run.
+        within 1 % of the run. The threshold stays between a fifth and 1.2 times the
+        largest e of late: beyond that it would decide nothing more, and only take long
+        to come back.
         """
         ahead = (self.made - self.pace(step)) / self.calls
         gain = np.log(2.0) / (0.01 * self.steps) / 0.02
         self.threshold *= float(np.exp(np.clip(gain * ahead, -0.05, 0.05)))
-        self.threshold = float(np.clip(self.threshold, 1e-4, 1e3))
+        self._largest = max(0.995 * self._largest, error or 0.0)
+        bounds = 0.2 * self._largest, 1.2 * self._largest
+        self.threshold = float(np.clip(self.threshold, *bounds))
 
     def may_call(self, *, critical: bool) -> bool:
         """Return whether a call fits; some are kept for critical steps."""
@@ -312,9 +317,11 @@ class Budget:
         return {
             "threshold": np.array(self.threshold),
             "made": np.array(self.made),
+            "largest": np.array(self._largest),
         }
 
     def restore(self, state: Arrays) -> None:
         """Take up threshold and calls made."""
         self.threshold = float(state["threshold"])
         self.made = int(state["made"])
+        self._largest = float(state["largest"])

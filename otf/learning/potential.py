@@ -187,7 +187,8 @@ class LearningPotential:
         else:
             self._consecutive = 0
             found = replace(before, surface=self._surface)
-        self.policy.stepped(step)
+        errors = self.last.errors
+        self.policy.stepped(step, None if errors is None else self.last.error)
         return found if before is first else _changed_since(first, found, before)
 
     def _judge(
