@@ -66,7 +66,7 @@ class Calibration:
 
     True errors of a finite basis are mostly misfit, which the posterior does not see.
     From frame to frame deviations and errors rise and fall together, but among the
-    atoms of a liquid they hardly do: the largest deviation is twice the mean one, its
+    atoms of a liquid they hardly do: the largest deviation is far above the mean, its
     error is not. So the slope p of log |error| against log sigma within frames is
     fitted too, and the factor q is the quantile of |error| / (s (sigma/s)^p): 95 % of
     the true errors of force components lie below e. Errors are meant per component,
