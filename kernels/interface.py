@@ -38,6 +38,32 @@ class RadialTable(NamedTuple):
 class Kernels(Protocol):
     """The functions one implementation provides; its module satisfies this."""
 
+    def within(
+        self,
+        start: Array,
+        neighbor: Array,
+        offset: Array,
+        positions: Array,
+        cutoff: float,
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return the pairs nearer than the cutoff, in the order they have.
+
+        Parameters
+        ----------
+        start, neighbor
+            A list of more pairs, (n + 1,) and (p,).
+        offset
+            (p, 3), the translation of the neighbour's image.
+        positions
+            (n, 3)
+
+        Returns
+        -------
+        start, neighbor, vector, distance : of the pairs that are near, x_j - x_i +
+            offset and its length
+        """
+        ...
+
     def expand(
         self,
         start: Array,

@@ -28,6 +28,7 @@ __all__ = [
     "scatter_rows",
     "spectrum_full",
     "spectrum_reduced",
+    "within",
 ]
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -227,3 +228,13 @@ def scatter_rows(centre, targets, product, rows, column):
     total, strain = product[-9:-6], product[-6:]
     rows[3 * centre : 3 * centre + 3, columns] += total
     rows[-6:, columns] += strain
+
+
+def within(start, neighbor, offset, positions, cutoff):
+    centre = np.repeat(np.arange(len(start) - 1), np.diff(start))
+    vector = positions[neighbor] - positions[centre] + offset
+    distance = np.sqrt((vector**2).sum(axis=1))
+    near = distance < cutoff
+    counts = np.bincount(centre[near], minlength=len(start) - 1)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    return first, neighbor[near], vector[near], distance[near]

@@ -9,17 +9,19 @@ import numpy as np
 import vesin
 
 from otf.errors import InputError
+from otf.kernels import load
 
 if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, IntArray
+    from otf.kernels import Kernels
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Ordered pairs i -> j of one configuration; every pair appears in both directions.
 
-    Sorted by i, then by j, so that all pairs of one centre, and in these all images of
-    one neighbour, are contiguous.
+    Sorted by i, then by j, then by image, so that all pairs of one centre, and in these
+    all images of one neighbour, are contiguous.
 
     Attributes
     ----------
@@ -40,24 +42,61 @@ class Pairs:
         return len(self.neighbor)
 
 
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """All pairs within the cutoff and a skin, of the configuration they were made for.
+
+    ``offset`` (p, 3) is the translation of each neighbour's image. Pairs are sorted by
+    centre, neighbour and image, whatever the finder did.
+    """
+
+    made_for: Configuration
+    start: IntArray
+    neighbor: IntArray
+    offset: FloatArray
+
+    def hold(self, configuration: Configuration, skin: float) -> bool:
+        """Return whether no pair can have come closer than the cutoff unnoticed."""
+        old = self.made_for
+        if (
+            configuration.n_atoms != old.n_atoms
+            or not np.array_equal(configuration.pbc, old.pbc)
+            or not np.array_equal(configuration.cell, old.cell)
+        ):
+            return False
+        moved = configuration.positions - old.positions
+        largest = np.einsum("ij,ij->i", moved, moved).max(initial=0.0)
+        return bool(largest < (0.5 * skin) ** 2)
+
+
 class NeighborList:
     """Pairs within a cutoff, a pure function of the configuration.
 
-    There is no Verlet skin on purpose. A list kept between steps would remember when it
-    was last rebuilt; the order of its pairs, hence the last bits of every sum over
-    them, would depend on the history and a resumed run would leave the original one.
-    Rebuilding costs a few per cent of the descriptor that follows.
+    Pairs within the cutoff and a skin are remembered, and found anew when an atom has
+    moved by half the skin or the cell has changed. Which of them are near, and in what
+    order, follows from the configuration alone: candidates have one order, and their
+    vectors are computed from the positions each time. So the last bits of every sum
+    over pairs do not depend on the history, and a resumed run makes the same steps.
 
     Parameters
     ----------
     cutoff
         Largest distance in angstrom; pairs at or beyond it are left out.
+    skin
+        angstrom.
+    kernels
+        Which find the near ones.
     """
 
-    def __init__(self, cutoff: float) -> None:
+    def __init__(
+        self, cutoff: float, *, skin: float = 1.0, kernels: Kernels | None = None
+    ) -> None:
         if not cutoff > 0:
             raise InputError(f"the neighbour cutoff must be positive, got {cutoff}")
         self.cutoff = float(cutoff)
+        self.skin = float(skin)
+        self._within = (kernels or load("cpu").kernels).within
+        self._last: _Candidates | None = None
 
     def pairs(self, configuration: Configuration) -> Pairs:
         """Return all pairs of a configuration.
@@ -70,24 +109,44 @@ class NeighborList:
         InputError
             When positions are not finite or a periodic axis has no proper cell vector.
         """
-        n = configuration.n_atoms
         if not np.isfinite(configuration.positions).all():
             raise InputError("positions hold NaN or infinity: the structure is broken")
-        # One list object and one thread per call: no state that outlives the call.
-        finder = vesin.NeighborList(cutoff=self.cutoff, full_list=True, n_threads=1)
-        i, j, vector, distance = finder.compute(
-            points=np.ascontiguousarray(configuration.positions),
-            box=complete_cell(configuration),
-            periodic=configuration.pbc,
-            quantities="ijDd",
+        found = self._last  # once: another thread may replace it
+        if found is None or not found.hold(configuration, self.skin):
+            found = self._last = _candidates(configuration, self.cutoff + self.skin)
+        return Pairs(
+            *self._within(
+                found.start,
+                found.neighbor,
+                found.offset,
+                configuration.positions,
+                self.cutoff,
+            )
         )
-        i, j = i.astype(np.int64), j.astype(np.int64)
-        order = np.argsort(i * n + j, kind="stable")
-        # vesin compares squares; the root may still round up to the cutoff
-        order = order[distance[order] < self.cutoff]
-        first = np.zeros(n + 1, dtype=np.int64)
-        np.cumsum(np.bincount(i[order], minlength=n), out=first[1:])
-        return Pairs(first, j[order], vector[order], distance[order])
+
+
+def _candidates(configuration: Configuration, reach: float) -> _Candidates:
+    """Return all pairs within ``reach``, sorted by centre, neighbour and image."""
+    n = configuration.n_atoms
+    cell = complete_cell(configuration)
+    # One list object and one thread per call: no state that outlives the call.
+    finder = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
+    i, j, shift = finder.compute(
+        points=np.ascontiguousarray(configuration.positions),
+        box=cell,
+        periodic=configuration.pbc,
+        quantities="ijS",
+    )
+    i, j = i.astype(np.int64), j.astype(np.int64)
+    shift = shift.astype(np.int64)
+    lowest = shift.min(axis=0, initial=0)
+    extent = shift.max(axis=0, initial=0) - lowest + 1
+    image = np.ravel_multi_index(tuple((shift - lowest).T), tuple(extent))
+    order = np.argsort((i * n + j) * int(extent.prod()) + image, kind="stable")
+    start = np.zeros(n + 1, dtype=np.int64)
+    np.cumsum(np.bincount(i, minlength=n), out=start[1:])
+    made_for = configuration.moved(configuration.positions.copy())
+    return _Candidates(made_for, start, j[order], shift[order] @ cell)
 
 
 def complete_cell(configuration: Configuration) -> FloatArray:

@@ -67,6 +67,18 @@ def test_a_device_offers_every_kernel_with_the_same_arguments(device):
         assert list(inspect.signature(getattr(kernels, name)).parameters) == wanted
 
 
+def test_the_near_pairs_of_a_list(pairs):
+    positions = pairs.random.normal(size=(N_ATOMS, 3))
+    offset = pairs.random.normal(size=(len(pairs.neighbor), 3))
+    got, expected = (
+        k.within(pairs.start, pairs.neighbor, offset, positions, 2.0)
+        for k in (cpu, reference)
+    )
+    assert 0 < len(expected[1]) < len(pairs.neighbor)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
+
+
 def test_an_unknown_device_is_refused():
     with pytest.raises(ValueError, match="choose 'cpu' or 'reference'"):
         load("abacus")

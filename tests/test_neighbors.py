@@ -1,7 +1,9 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+import vesin
 
 from otf.configuration import Configuration
 from otf.errors import InputError
@@ -98,15 +100,34 @@ def test_pairs_are_sorted_by_centre_and_neighbour(name):
     assert (np.diff(key) >= 0).all()
 
 
-def test_pairs_do_not_depend_on_what_was_asked_before():
-    finder = NeighborList(CUTOFF)
-    c = CASES["triclinic"]
-    fresh = NeighborList(CUTOFF).pairs(c)
-    finder.pairs(c.moved(c.positions + 0.01))
-    finder.pairs(CASES["slab"])
-    again = finder.pairs(c)
-    assert np.array_equal(again.neighbor, fresh.neighbor)
-    assert np.array_equal(again.vector, fresh.vector)
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("step", [0.05, 0.3, 2.0])
+def test_pairs_do_not_depend_on_what_was_asked_before(name, step):
+    rng = np.random.default_rng(3)
+    finder, c = NeighborList(CUTOFF), CASES[name]
+    for _ in range(6):
+        c = c.moved(c.positions + step * rng.normal(size=c.positions.shape))
+        fresh, again = NeighborList(CUTOFF).pairs(c), finder.pairs(c)
+        for part in ("first", "neighbor", "vector", "distance"):
+            assert np.array_equal(getattr(again, part), getattr(fresh, part))
+
+
+def test_the_finder_is_asked_again_only_when_an_atom_left_half_the_skin(monkeypatch):
+    asked = []
+    find = vesin.NeighborList
+    monkeypatch.setattr(
+        vesin, "NeighborList", lambda **words: asked.append(1) or find(**words)
+    )
+    finder, c = NeighborList(CUTOFF, skin=1.0), CASES["triclinic"]
+    one = np.zeros_like(c.positions)
+    one[0, 0] = 1.0
+    for shift in (0.0, 0.49, -0.49):
+        finder.pairs(c.moved(c.positions + shift * one))
+    assert len(asked) == 1
+    finder.pairs(c.moved(c.positions + 0.51 * one))
+    assert len(asked) == 2
+    finder.pairs(replace(c, cell=1.001 * c.cell))
+    assert len(asked) == 3
 
 
 def test_a_pair_at_the_cutoff_is_left_out():

@@ -1,6 +1,7 @@
 """Compute kernels in numba."""
 
 from otf.kernels.cpu.density import expand, pair_derivatives, pair_gradient
+from otf.kernels.cpu.neighbors import within
 from otf.kernels.cpu.noise import normal
 from otf.kernels.cpu.overlaps import overlap, overlap_derivatives, overlap_gradient
 from otf.kernels.cpu.rows import gather, merge_rows, scatter_rows
@@ -26,4 +27,5 @@ __all__ = [
     "scatter_rows",
     "spectrum_full",
     "spectrum_reduced",
+    "within",
 ]

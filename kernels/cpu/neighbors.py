@@ -1,0 +1,41 @@
+"""The pairs of a list made with a skin that are near now."""
+
+import numpy as np
+from numba import njit
+
+from otf.kernels.cpu.pairs import OPTIONS
+
+
+@njit(**OPTIONS)
+def _within(start, neighbor, offset, positions, cutoff, first, near, vector, distance):
+    square = cutoff * cutoff
+    count = 0
+    for i in range(len(start) - 1):
+        x0, x1, x2 = positions[i, 0], positions[i, 1], positions[i, 2]
+        for p in range(start[i], start[i + 1]):
+            j = neighbor[p]
+            v0 = positions[j, 0] - x0 + offset[p, 0]
+            v1 = positions[j, 1] - x1 + offset[p, 1]
+            v2 = positions[j, 2] - x2 + offset[p, 2]
+            r2 = v0 * v0 + v1 * v1 + v2 * v2
+            if r2 < square:
+                near[count] = j
+                vector[count, 0] = v0
+                vector[count, 1] = v1
+                vector[count, 2] = v2
+                distance[count] = np.sqrt(r2)
+                # the root may round up to the cutoff
+                count += distance[count] < cutoff
+        first[i + 1] = count
+    return count
+
+
+def within(start, neighbor, offset, positions, cutoff):
+    first = np.zeros(len(start), dtype=np.int64)
+    near = np.empty(len(neighbor), dtype=np.int64)
+    vector = np.empty((len(neighbor), 3))
+    distance = np.empty(len(neighbor))
+    n = _within(
+        start, neighbor, offset, positions, cutoff, first, near, vector, distance
+    )
+    return first, near[:n], vector[:n], distance[:n]
