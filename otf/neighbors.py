@@ -41,6 +41,17 @@ class Pairs:
         """Return the number of ordered pairs."""
         return len(self.neighbor)
 
+    def of(self, atoms: slice) -> Pairs:
+        """Return the pairs of a range of centres, which are numbered from 0."""
+        first = self.first[atoms.start : atoms.stop + 1]
+        part = slice(first[0], first[-1])
+        return Pairs(
+            first - first[0],
+            self.neighbor[part],
+            self.vector[part],
+            self.distance[part],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:

@@ -223,10 +223,9 @@ class Selection:
 
     def _compare(self, configuration: Configuration, labels: Labels) -> FloatArray:
         """Return the errors of the forces, (3 n,), and calibrate with them."""
-        environments = self.model.describe(configuration)
-        found = self.model.force_uncertainty(configuration, environments)
+        found = self.model.force_uncertainty(configuration)
         assert found.forces is not None  # the exact form always has them
-        predicted = self.model.predict(configuration, environments).forces
+        predicted = self.model.predict(configuration).forces
         difference = labels.forces - predicted
         self._calibration.add(
             configuration.numbers, difference, found.forces, audit=False

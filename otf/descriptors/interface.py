@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.potential import Arrays
@@ -33,6 +33,11 @@ class Environments:
         return len(self.species)
 
 
+# Given the places of some atoms and their environments: dU/dX of these, (n', q). It may
+# be called for several ranges of atoms at the same time.
+LocalFunction: TypeAlias = "Callable[[slice, Environments], FloatArray]"
+
+
 class Descriptor(Protocol):
     """A smooth map from the neighbourhood of an atom to a vector of q features."""
 
@@ -53,6 +58,25 @@ class Descriptor(Protocol):
 
     def describe(self, configuration: Configuration) -> Environments:
         """Return the environments of all atoms.
+
+        Raises
+        ------
+        InputError
+            When a species is not in the list.
+        """
+        ...
+
+    def evaluate(
+        self, configuration: Configuration, local: LocalFunction
+    ) -> tuple[FloatArray, FloatArray]:
+        """Chain functions of single environments to forces and strain derivative.
+
+        The same as ``describe``, ``local`` and ``backward``, a few atoms at a time, on
+        several threads, so that memory and cache hold them.
+
+        Returns
+        -------
+        forces, strain_derivative : as of ``backward``
 
         Raises
         ------

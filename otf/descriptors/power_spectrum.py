@@ -29,13 +29,20 @@ from otf.descriptors.radial import radial_table
 from otf.errors import InputError
 from otf.kernels import load
 from otf.neighbors import NeighborList
+from otf.threads import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otf.configuration import Configuration, FloatArray, IntArray
+    from otf.descriptors.interface import LocalFunction
     from otf.kernels import Device
+    from otf.neighbors import Pairs
     from otf.potential import Arrays
+
+# Atoms evaluated together: their covariances with 1000 references fill a second-level
+# cache, and more of them make the matrix products no faster.
+CHUNK = 128
 
 _PARAMETERS = (
     "cutoff_three_body",
@@ -149,25 +156,34 @@ class PowerSpectrum:
         InputError
             When a species is not in the list.
         """
-        species, parts = self._species_of(configuration), self._parts
+        species = self._species_of(configuration)
+        return self._environments(species, self._neighbors.pairs(configuration), species)
+
+    def evaluate(
+        self, configuration: Configuration, local: LocalFunction
+    ) -> tuple[FloatArray, FloatArray]:
+        """Chain functions of single environments to forces and strain derivative.
+
+        Raises
+        ------
+        InputError
+            When a species is not in the list.
+        """
+        species = self._species_of(configuration)
         pairs = self._neighbors.pairs(configuration)
-        first, vector, distance = pairs.first, pairs.vector, pairs.distance
-        around = species[pairs.neighbor]
-        n, n_species, kernels = len(species), len(self.species), parts.kernels
-        features = np.empty((n, self.n_features))
-        c2 = c3 = np.empty((n, n_species, 0, 0))
-        if parts.two is not None:
-            c2 = kernels.expand(first, around, vector, distance, parts.two, n_species)
-            features[:, : self.n_two_body] = c2.reshape(n, -1)
-        if parts.three is not None:
-            c3 = kernels.expand(first, around, vector, distance, parts.three, n_species)
-            spectrum = parts.coupling.spectrum(kernels, c3, self._channels)
-            if parts.self_terms is not None:
-                own = kernels.overlap(first, around, distance, parts.three, n_species)
-                spectrum -= own.reshape(n, -1) @ parts.self_terms
-            features[:, self.n_two_body :] = spectrum
-        features *= self._scale
-        return Environments(species, features, Geometry(pairs, around, c2, c3))
+
+        def pulls(atoms: slice) -> FloatArray:
+            here = self._environments(species[atoms], pairs.of(atoms), species)
+            return self._pair_gradient(here, local(atoms, here))
+
+        gradient = np.empty_like(pairs.vector)
+        chunks = _chunks(configuration.n_atoms)
+        for atoms, part in zip(chunks, in_order(pulls, chunks), strict=True):
+            gradient[pairs.first[atoms.start] : pairs.first[atoms.stop]] = part
+        forces, strain = self._parts.kernels.gather(
+            pairs.first, pairs.neighbor, pairs.vector, gradient
+        )
+        return forces, strain
 
     def backward(
         self, environments: Environments, gradient: FloatArray
@@ -255,9 +271,33 @@ class PowerSpectrum:
 
     # --------------------------------------------------------------------- private
 
+    def _environments(
+        self, own: IntArray, pairs: Pairs, species: IntArray
+    ) -> Environments:
+        """Return the environments of the centres, of species ``own``, of some pairs."""
+        parts, around = self._parts, species[pairs.neighbor]
+        first, vector, distance = pairs.first, pairs.vector, pairs.distance
+        n, n_species, kernels = len(own), len(self.species), parts.kernels
+        features = np.empty((n, self.n_features))
+        c2 = c3 = np.empty((n, n_species, 0, 0))
+        if parts.two is not None:
+            c2 = kernels.expand(first, around, vector, distance, parts.two, n_species)
+            features[:, : self.n_two_body] = c2.reshape(n, -1)
+        if parts.three is not None:
+            c3 = kernels.expand(first, around, vector, distance, parts.three, n_species)
+            spectrum = parts.coupling.spectrum(kernels, c3, self._channels)
+            if parts.self_terms is not None:
+                overlap = kernels.overlap(
+                    first, around, distance, parts.three, n_species
+                )
+                spectrum -= overlap.reshape(n, -1) @ parts.self_terms
+            features[:, self.n_two_body :] = spectrum
+        features *= self._scale
+        return Environments(own, features, Geometry(pairs, around, c2, c3))
+
     @cached_property
     def _neighbors(self) -> NeighborList:
-        return NeighborList(self.cutoff)
+        return NeighborList(self.cutoff, kernels=self._parts.kernels)
 
     @cached_property
     def _channels(self) -> Channels:
@@ -336,6 +376,15 @@ class PowerSpectrum:
                     first, around, vector, distance, table, w
                 )
         return out
+
+
+def _chunks(n_atoms: int) -> list[slice]:
+    """Return ranges of atoms that are evaluated together.
+
+    The ranges, and with them the last bits of a sum, depend on nothing else.
+    """
+    size = min(CHUNK, max(CHUNK // 4, -(-n_atoms // 2)))
+    return [slice(k, min(k + size, n_atoms)) for k in range(0, n_atoms, size)]
 
 
 def _geometry(environments: Environments) -> Geometry:

@@ -175,13 +175,12 @@ class LearningPotential:
         require_sane_distances(c)
         if self.model.n_frames == 0 and not self._queue:
             self._start(c, step)
-        environments = self.model.describe(c)
-        first, reason = self._judge(c, environments, step)
+        first, reason = self._judge(c, step)
         before = first
         if reason is Reason.SAMPLE and len(self._queue):
             # A fit is cheaper than a label: learn what waits, and look again.
             self._retrain(step)
-            before, reason = self._judge(c, environments, step)
+            before, reason = self._judge(c, step)
         if reason.labels:
             found = self._learn_step(c, before, reason, step, use_labels)
         else:
@@ -191,30 +190,33 @@ class LearningPotential:
         self.policy.stepped(step, None if errors is None else self.last.error)
         return found if before is first else _changed_since(first, found, before)
 
-    def _judge(
-        self, c: Configuration, environments: Environments, step: int
-    ) -> tuple[Prediction, Reason]:
+    def _judge(self, c: Configuration, step: int) -> tuple[Prediction, Reason]:
         """Return the prediction with its uncertainty, and what to do with it."""
-        prediction = self.model.predict(c, environments)
+        prediction = self.model.predict_screened(c)
         self._require_sane_forces(c, prediction)
-        uncertainty = self._uncertainty(c, environments, step)
+        uncertainty = self._uncertainty(c, prediction, step)
         assessment = self._assess(uncertainty, step)
         self.last = assessment
         reason = self._reason(c, assessment, step)
         if reason.labels and uncertainty.errors is None:
-            uncertainty = self._exact(c, environments)
+            uncertainty = self._exact(c, self.model.describe(c))
         return replace(prediction, uncertainty=uncertainty), reason
 
     # -------------------------------------------------------------- the decision
     def _uncertainty(
-        self, c: Configuration, environments: Environments, step: int
+        self, c: Configuration, prediction: Prediction, step: int
     ) -> Uncertainty:
-        """Return the cheap measures; where they flag, better ones, then the exact."""
-        if not self._screen.due(step):
-            for measure in (self.model.screen, self.model.local_uncertainty):
-                cheap = measure(environments)
-                if not self._screen.flags(cheap, step=step):
-                    return cheap
+        """Return the screen; where it flags, better measures, then the exact ones."""
+        screen = prediction.uncertainty
+        assert screen is not None  # the prediction was screened
+        due = self._screen.due(step)
+        if not due and not self._screen.flags(screen, step=step):
+            return screen
+        environments = self.model.describe(c)
+        if not due:
+            full = self.model.local_uncertainty(environments)
+            if not self._screen.flags(full, step=step):
+                return full
         return self._exact(c, environments)
 
     def _exact(self, c: Configuration, environments: Environments) -> Uncertainty:
@@ -360,7 +362,7 @@ class LearningPotential:
         assert exact.forces is not None  # the exact form always has them
         self.policy.retrained(float(exact.forces.max()))
         self._assess(exact, step)
-        return self.model.predict(c, environments)
+        return self.model.predict(c)
 
     def _warn_when_stuck(self) -> None:
         self._consecutive += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,15 +77,15 @@ class ProductionPotential:
 
     def _predict(self, c: Configuration, step: int) -> Prediction:
         require_sane_distances(c)
-        environments = self.model.describe(c)
-        prediction = self.model.predict(c, environments)
         if step % self.check_interval:
-            return prediction
-        uncertainty = self.model.local_uncertainty(environments)
-        self.last_spilling = float(uncertainty.spilling.max(initial=0.0))
+            return self.model.predict(c)
+        prediction = self.model.predict_measured(c)
+        assert prediction.uncertainty is not None  # it was asked for
+        spilling = prediction.uncertainty.spilling
+        self.last_spilling = float(spilling.max(initial=0.0))
         if self.last_spilling > self.max_spilling:
-            self._flag(c, step, int(uncertainty.spilling.argmax()))
-        return replace(prediction, uncertainty=uncertainty)
+            self._flag(c, step, int(spilling.argmax()))
+        return prediction
 
     def _flag(self, c: Configuration, step: int, atom: int) -> None:
         text = (

@@ -22,7 +22,8 @@ from otf.models.covariance import covariance_named
 from otf.models.evidence import PrecisionBounds
 from otf.models.interface import KINDS, FitReport, PerKind, RowNoise, RowWeights
 from otf.models.kernel_ridge import KernelRidge
-from otf.models.posterior import Gauge, KernelPosterior
+from otf.models.gauge import Gauge
+from otf.models.posterior import KernelPosterior
 from otf.models.references import References
 from otf.models.solvers import EvidenceMaximisation, LinearRidge
 from otf.models.training import StoredFrame

@@ -14,7 +14,8 @@ from otf.models.basis import Basis
 from otf.models.covariance import Polynomial
 from otf.models.evidence import PrecisionBounds
 from otf.models.interface import FitReport, RowNoise, RowWeights
-from otf.models.posterior import Gauge, KernelPosterior
+from otf.models.gauge import Gauge
+from otf.models.posterior import KernelPosterior
 from otf.models.prior import prior_named
 from otf.models.references import References
 from otf.models.solvers import EvidenceMaximisation
@@ -164,11 +165,13 @@ class BayesianLinear:
         """Return the environments of all atoms."""
         return self.descriptor.describe(configuration)
 
-    def predict(
-        self, configuration: Configuration, environments: Environments | None = None
-    ) -> Prediction:
+    def predict(self, configuration: Configuration) -> Prediction:
         """Return energy, forces and stress; stress is 0 along non-periodic axes."""
-        return self.fitted.predict(configuration, environments)
+        return self.fitted.predict(configuration)
+
+    def predict_screened(self, configuration: Configuration) -> Prediction:
+        """Return a prediction with what ``screen`` says of its atoms."""
+        return self.fitted.predict_screened(configuration)
 
     def atomic_energies(
         self, configuration: Configuration, environments: Environments | None = None

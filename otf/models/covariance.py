@@ -8,7 +8,7 @@ smoothly with x, so an atom that loses its last neighbour keeps no learned energ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,24 @@ from otf.errors import InputError
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray
+
+
+class Weighted(NamedTuple):
+    """A weighted sum over references, E_i = sum_B w_B K_iB, and its slopes.
+
+    dE_i = sum_B by_k_iB dk_iB + ..., k = x.x_B/(n n_B); what depends on x_i alone is
+    own_i (x_i . dx_i)/n_i^2.
+
+    Attributes
+    ----------
+    value : (n,) E_i
+    by_k : (n, m) w_B dK_iB/dk
+    own : (n,) sum_B w_B [2 (1 - rho_i) dK_iB/drho_i - k_iB dK_iB/dk]
+    """
+
+    value: FloatArray
+    by_k: FloatArray
+    own: FloatArray
 
 
 class Covariance(Protocol):
@@ -34,6 +52,16 @@ class Covariance(Protocol):
         self, k: FloatArray, rho: FloatArray, reference_rho: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return K, dK/dk and dK/drho, each (n, m)."""
+        ...
+
+    def weighted(
+        self,
+        k: FloatArray,
+        rho: FloatArray,
+        reference_rho: FloatArray,
+        weights: FloatArray,
+    ) -> Weighted:
+        """Return the sums with weights (m,), as ``slopes`` would give them."""
         ...
 
     def diagonal(self, rho: FloatArray) -> FloatArray:
@@ -90,6 +118,20 @@ class Polynomial:
         lower = integer_power(k, self.exponent - 1)
         return lower * k, self.exponent * lower, np.zeros((1, 1))
 
+    def weighted(
+        self,
+        k: FloatArray,
+        rho: FloatArray,
+        reference_rho: FloatArray,
+        weights: FloatArray,
+    ) -> Weighted:
+        """Return the sums with weights (m,): this is the inner loop of a prediction."""
+        by_k = integer_power(k, self.exponent - 1)
+        by_k = np.multiply(by_k, weights, out=None if by_k is k else by_k)
+        value = np.einsum("im,im->i", by_k, k)
+        by_k *= self.exponent
+        return Weighted(value, by_k, -self.exponent * value)
+
     def diagonal(self, rho: FloatArray) -> FloatArray:
         """Return K of every environment with itself, (n,)."""
         return integer_power(rho, self.exponent)
@@ -143,6 +185,19 @@ class Gaussian:
         inverse = 1.0 / self.length**2
         by_rho = half * (1.0 - 0.5 * inverse * rho[:, None])
         return value, value * inverse, by_rho
+
+    def weighted(
+        self,
+        k: FloatArray,
+        rho: FloatArray,
+        reference_rho: FloatArray,
+        weights: FloatArray,
+    ) -> Weighted:
+        """Return the sums with weights (m,)."""
+        value, by_k, by_rho = self.slopes(k, rho, reference_rho)
+        by_k *= weights
+        own = 2.0 * (1.0 - rho) * (by_rho @ weights) - np.einsum("im,im->i", by_k, k)
+        return Weighted(value @ weights, by_k, own)
 
     def diagonal(self, rho: FloatArray) -> FloatArray:
         """Return K of every environment with itself, (n,)."""

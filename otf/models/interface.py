@@ -102,10 +102,12 @@ class Model(Protocol):
         """Return the environments of all atoms."""
         ...
 
-    def predict(
-        self, configuration: Configuration, environments: Environments | None = None
-    ) -> Prediction:
+    def predict(self, configuration: Configuration) -> Prediction:
         """Return energy, forces and stress."""
+        ...
+
+    def predict_screened(self, configuration: Configuration) -> Prediction:
+        """Return the same with cheap local deviations and spilling."""
         ...
 
     def screen(self, environments: Environments) -> Uncertainty:

@@ -6,80 +6,42 @@ This is the production form. It is a value: learning makes a new one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.linalg import qr, solve_triangular
 
 from otf.configuration import masked_stress
-from otf.models.basis import Basis, spilling
 from otf.models.design import raw_rows
-from otf.models.sparsify import pivoted_cholesky
 from otf.potential import Prediction, Uncertainty
 
 if TYPE_CHECKING:
-    from otf.configuration import Configuration, FloatArray
+    from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import Descriptor, Environments
     from otf.models.baseline import Baseline
     from otf.models.composition import ElementEnergies
+    from otf.models.gauge import Gauge
     from otf.models.references import References
 
 
 @dataclass(frozen=True, eq=False)
-class Gauge:
-    """Local deviations and spilling against a set of references.
+class _Block:
+    """The references of one species with their weights, m_s of them.
 
-    Attributes
-    ----------
-    basis : the references and their factor L
-    root : (m, r), posterior covariance of their weights is root root^T
-    prior_precision : s_w
+    ``coarse`` are the places, among them, of those the screen uses.
     """
 
-    basis: Basis
-    root: FloatArray
-    prior_precision: float
+    references: References
+    weights: FloatArray
+    coarse: IntArray
 
-    def measure(self, environments: Environments) -> Uncertainty:
-        """Return deviations (eV) of every atom's own energy, and spilling.
 
-        Notes
-        -----
-        sigma_i^2 = |k_i root|^2 + s_i K(i, i)/s_w, the deterministic training
-        conditional: the second term stays where the references say nothing.
-        """
-        references = self.basis.references
-        atoms = references.like(environments)
-        kernel = references.kernel(atoms)
-        own = atoms.diagonal
-        share = spilling(self.basis.whiten(kernel), own)
-        spread = kernel @ self.root
-        variance = np.einsum("ij,ij->i", spread, spread)
-        variance += share * own / self.prior_precision
-        return Uncertainty(local=np.sqrt(variance), spilling=share)
+class _Found(NamedTuple):
+    """What is known of every atom, filled in a few atoms at a time."""
 
-    def reduced(self, limit: int) -> Gauge:
-        """Return a cheaper gauge on at most ``limit`` of the references.
-
-        Notes
-        -----
-        The subset S is chosen by pivoted Cholesky. The posterior of the function values
-        at S, K_SB Sigma K_BS, is carried to an atom by the prior conditional
-        k_S K_SS^-1; the rest enters through the spilling against S, which is an upper
-        bound of the spilling against all references.
-        """
-        references = self.basis.references
-        if references.n_references <= limit:
-            return self
-        chosen = pivoted_cholesky(
-            references, bound=self.basis.jitter, limit=limit, known=None
-        )
-        subset = Basis.of(references.subset(chosen), self.basis.jitter)
-        spread = references.kernel(subset.references) @ self.root
-        for trans in ("N", "T"):
-            spread = solve_triangular(subset.factor, spread, lower=True, trans=trans)
-        triangle = qr(spread.T, mode="r")[0][: len(chosen)]
-        return Gauge(subset, triangle.T, self.prior_precision)
+    energies: FloatArray
+    local: FloatArray
+    spilling: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,24 +70,88 @@ class KernelPosterior:
         """Return the local reference configurations."""
         return self.gauge.basis.references
 
-    def predict(
-        self, configuration: Configuration, environments: Environments | None = None
-    ) -> Prediction:
+    def predict(self, configuration: Configuration) -> Prediction:
         """Return energy, forces and stress; stress is 0 along non-periodic axes."""
-        if environments is None:
-            environments = self.descriptor.describe(configuration)
-        slopes = self.references.slopes(environments)
+        return self._predict(configuration)
+
+    def predict_screened(self, configuration: Configuration) -> Prediction:
+        """Return a prediction with what ``screen`` says of its atoms.
+
+        Covariances are computed once for both.
+        """
+        return self._predict(configuration, self.coarse)
+
+    def predict_measured(self, configuration: Configuration) -> Prediction:
+        """Return a prediction with what ``local_uncertainty`` says of its atoms."""
+        return self._predict(configuration, self.gauge)
+
+    def _predict(
+        self, configuration: Configuration, gauge: Gauge | None = None
+    ) -> Prediction:
+        found = _Found(*np.zeros((3, configuration.n_atoms)))
+
+        def contract(atoms: slice, environments: Environments) -> FloatArray:
+            return self._contract(_Found(*(x[atoms] for x in found)), environments, gauge)
+
+        forces, strain = self.descriptor.evaluate(configuration, contract)
         known = self.baseline.evaluate(configuration)
-        gradient = (slopes.alpha * self.weights) @ self.references.directions
-        gradient += (slopes.gamma @ self.weights)[:, None] * environments.features
-        forces, strain = self.descriptor.backward(environments, gradient)
-        energies = slopes.value @ self.weights + known.energies
+        energies = found.energies + known.energies
         energies += self.elements.per_atom(configuration)
         return Prediction(
             energy=float(energies.sum()),
             forces=forces + known.forces,
             stress=_stress(strain + known.strain_derivative, configuration),
+            uncertainty=None
+            if gauge is None
+            else Uncertainty(local=found.local, spilling=found.spilling),
         )
+
+    def _contract(
+        self, found: _Found, environments: Environments, gauge: Gauge | None
+    ) -> FloatArray:
+        """Fill in what is found of some atoms; return dU/dX, (n, q).
+
+        Notes
+        -----
+        With u = x/n(x) and k_iB = u_i . u_B, dU_i = sum_B by_k u_B . dx/n
+        + own u . dx/n (``Weighted``).
+        """
+        atoms = self.references.like(environments)
+        gradient = np.empty_like(atoms.directions)
+        for species, rows in atoms.rows_by_species():
+            part, block = atoms.subset(rows), self._blocks[species]
+            references, covariance = block.references, block.references.covariance
+            k = part.directions @ references.directions.T
+            if gauge is not None:
+                columns = block.coarse if gauge is self.coarse else slice(None)
+                kernel = covariance.value(
+                    k[:, columns], part.rho, references.rho[columns]
+                )
+                found.local[rows], found.spilling[rows] = gauge.of_kernel(
+                    kernel, part.diagonal, species
+                )
+            sums = covariance.weighted(k, part.rho, references.rho, block.weights)
+            found.energies[rows] = sums.value
+            slope = sums.by_k @ references.directions
+            slope += sums.own[:, None] * part.directions
+            gradient[rows] = slope
+        gradient *= self.references.inverse_norm(environments.features)[:, None]
+        return gradient
+
+    @cached_property
+    def _blocks(self) -> list[_Block]:
+        """Return the references of every species of the descriptor."""
+        out = []
+        for species in range(len(self.descriptor.species)):
+            columns = np.flatnonzero(self.references.species == species)
+            references = self.references.subset(columns)
+            coarse = self.coarse.basis.references.of_species(species)
+            place = {row.tobytes(): k for k, row in enumerate(references.directions)}
+            chosen = [place[row.tobytes()] for row in coarse.directions]
+            out.append(
+                _Block(references, self.weights[columns], np.array(chosen, np.int64))
+            )
+        return out
 
     def describe(self, configuration: Configuration) -> Environments:
         """Return the environments of all atoms."""

@@ -88,7 +88,24 @@ class References:
             self.softening,
         )
 
-    def subset(self, index: IntArray) -> References:
+    def inverse_norm(self, features: FloatArray) -> FloatArray:
+        """Return 1/n(x) of raw features, (n,)."""
+        square = np.einsum("iq,iq->i", features, features)
+        return np.asarray(1.0 / np.sqrt(square + self.softening**2))
+
+    def rows_by_species(self) -> Iterator[tuple[int, slice | IntArray]]:
+        """Yield every species that is there with its places; all of them: a slice."""
+        if self.n_references and (self.species == self.species[0]).all():
+            yield int(self.species[0]), slice(None)
+            return
+        for species in np.unique(self.species):
+            yield int(species), np.flatnonzero(self.species == species)
+
+    def of_species(self, species: int) -> References:
+        """Return the references of one species, in their order."""
+        return self.subset(np.flatnonzero(self.species == species))
+
+    def subset(self, index: IntArray | slice) -> References:
         """Return the references at ``index``."""
         return References(
             self.directions[index],
@@ -132,10 +149,7 @@ class References:
         alpha = f_k/n and gamma = [2 (1 - rho) f_rho - k f_k]/n^2.
         """
         atoms = self.like(environments)
-        inverse = 1.0 / np.sqrt(
-            np.einsum("iq,iq->i", environments.features, environments.features)
-            + self.softening**2
-        )
+        inverse = self.inverse_norm(environments.features)
         if self._one_species(atoms.species):
             return KernelSlopes(*self._slopes(atoms, inverse))
         n, m = atoms.n_references, self.n_references
