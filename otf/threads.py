@@ -9,22 +9,29 @@ threads of our own.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
-    from contextlib import AbstractContextManager
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 LIMIT = "OMP_NUM_THREADS"
+
+
+class _Library(Protocol):
+    def get_num_threads(self) -> int: ...
+
+    def set_num_threads(self, num_threads: int) -> None: ...
 
 
 def thread_count() -> int:
@@ -37,40 +44,66 @@ def thread_count() -> int:
     return os.cpu_count() or 1
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Return a context in which the matrix library uses one thread.
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let the matrix library use one thread inside.
 
     The limit holds for the whole process. Contexts may be nested, but those of several
-    threads must stand inside one that is older than all of them.
+    threads must stand inside one that is older than all of them. It is entered at
+    every step of a run, hence no search for libraries each time.
     """
-    limit: AbstractContextManager[object] = _controller().limit(
-        limits=1, user_api="blas"
-    )
-    return limit
+    before = [library.get_num_threads() for library in _libraries()]
+    for library, number in zip(_libraries(), before, strict=True):
+        if number != 1:
+            library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library, number in zip(_libraries(), before, strict=True):
+            if number != 1:
+                library.set_num_threads(number)
 
 
 def in_order(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """Yield function(item) in the order of the items, computed on several threads.
 
     Only a few results wait at any time, so that their memory stays small. The results
-    do not depend on the number of threads.
+    do not depend on the number of threads. Within a function that is already on such a
+    thread, items follow each other.
     """
     n_threads = thread_count()
-    if n_threads < 2:
+    if n_threads < 2 or getattr(_here, "is_worker", False):
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(n_threads) as pool:
-        waiting: deque[Future[_R]] = deque()
+    pool = _pool(os.getpid(), n_threads)
+    waiting: deque[Future[_R]] = deque()
+    try:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > n_threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        wait([future for future in waiting if not future.cancel()])
+
+
+_here = threading.local()
+
+
+def _is_worker() -> None:
+    _here.is_worker = True
+
+
+@lru_cache(maxsize=2)
+def _pool(process: int, n_threads: int) -> ThreadPoolExecutor:
+    """Return the threads of a process: they do not follow into a forked child."""
+    return ThreadPoolExecutor(n_threads, f"otf-{process}", initializer=_is_worker)
 
 
 @cache
-def _controller() -> ThreadpoolController:
+def _libraries() -> list[_Library]:
     import scipy.linalg  # noqa: F401 - brings the second copy of the library
 
-    return ThreadpoolController()
+    found = ThreadpoolController().select(user_api="blas")
+    return list(found.lib_controllers)

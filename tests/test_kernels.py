@@ -7,7 +7,6 @@ from scipy.special import sph_harm_y
 from otf.descriptors.radial import radial_table
 from otf.kernels import Kernels, load
 from otf.kernels import reference as definition
-from otf.kernels.cpu import threads
 
 cpu, reference = load("cpu").kernels, load("reference").kernels
 
@@ -223,35 +222,3 @@ def test_atoms_on_top_of_each_other_give_finite_numbers(distance):
     assert np.abs(slopes).max() < 2.0
     if distance <= 1e-8:
         np.testing.assert_allclose(c[0, 0, 1:], 0.0, atol=1e-7)
-
-
-def test_results_are_bitwise_the_same_for_any_number_of_threads(monkeypatch):
-    pairs = Pairs(5, n_atoms=40, most=30)
-    n_m = (L_MAX + 1) ** 2
-    weights = pairs.random.normal(size=(40, N_SPECIES, n_m, N_MAX))
-    orders = np.ones(L_MAX + 1)
-    monkeypatch.setattr(threads, "MIN_PAIRS", 1)
-    results = []
-    for count in (1, 2, 3):
-        monkeypatch.setattr(threads, "thread_count", lambda count=count: count)
-        c = cpu.expand(*pairs.geometry, TABLE, N_SPECIES)
-        gradient = cpu.pair_gradient(*pairs.geometry, TABLE, weights)
-        features = cpu.spectrum_full(c, orders)
-        pulled = cpu.adjoint_reduced(c, orders, cpu.spectrum_reduced(c, orders))
-        results.append([c, gradient, features, pulled])
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert np.array_equal(a, b)
-
-
-def test_a_kernel_is_spread_over_all_atoms_once(monkeypatch):
-    monkeypatch.setattr(threads, "thread_count", lambda: 3)
-    monkeypatch.setattr(threads, "MIN_PAIRS", 1)
-    counts = np.zeros(10, dtype=int)
-
-    def kernel(low, high, out):
-        out[low:high] += 1
-        assert high - low < 10
-
-    threads.over_atoms(kernel, 10, 100, counts)
-    assert counts.tolist() == [1] * 10

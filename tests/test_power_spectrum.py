@@ -9,7 +9,7 @@ from scipy.special import (
 )
 
 from otf.configuration import Configuration
-from otf.descriptors.power_spectrum import PowerSpectrum
+from otf.descriptors.power_spectrum import CHUNK, PowerSpectrum
 from otf.descriptors.radial import (
     basis,
     radial_functions,
@@ -25,6 +25,11 @@ SMALL = {
     "n_max_two_body": 5,
 }
 NO_CELL = np.zeros((3, 3))
+
+
+def derivatives(d, c, gradient):
+    """Return forces and strain derivative of a function with dU/dX, (n, q)."""
+    return d.evaluate(c, lambda atoms, _: gradient[atoms])
 
 
 def make(numbers, positions, cell=NO_CELL, pbc=(0, 0, 0)):
@@ -304,7 +309,7 @@ def test_forces_and_strain_derivative_are_those_of_any_function(system, form):
     d = descriptor(system, **form)
     environments = d.describe(system)
     gradient = np.random.default_rng(2).normal(size=environments.features.shape)
-    forces, strain = d.backward(environments, gradient)
+    forces, strain = derivatives(d, system, gradient)
 
     def energy(c):
         return (gradient * d.describe(c).features).sum()
@@ -322,7 +327,7 @@ def test_forces_are_right_with_the_default_parameters():
     assert np.abs(distance - 5.5).min() > 5e-3
     assert np.abs(distance - 6.5).min() > 5e-3
     gradient = np.random.default_rng(3).normal(size=e.features.shape)
-    forces, strain = d.backward(e, gradient)
+    forces, strain = derivatives(d, c, gradient)
 
     def energy(c):
         return (gradient * d.describe(c).features).sum()
@@ -368,7 +373,7 @@ def test_rows_are_the_gradient_of_functions_of_the_scalar_products(system, form)
     check_gradients(system, energy, (forces @ weights).reshape(-1, 3), strain @ weights)
 
 
-def test_rows_equal_the_backward_pass_column_by_column(system, form):
+def test_rows_equal_the_derivatives_column_by_column(system, form):
     d = descriptor(system, **form)
     rng = np.random.default_rng(8)
     environments = d.describe(system)
@@ -380,7 +385,7 @@ def test_rows_equal_the_backward_pass_column_by_column(system, form):
     for b in range(m):
         same = (environments.species == kinds[b])[:, None]
         gradient = alpha[:, [b]] * references[b] + gamma[:, [b]] * x
-        forces, strain = d.backward(environments, gradient * same)
+        forces, strain = derivatives(d, system, gradient * same)
         # the sums of one row cancel down from the size of the largest
         atol = 1e-10 * max(np.abs(rows).max(), np.abs(strains).max())
         np.testing.assert_allclose(rows[:, b], forces.ravel(), rtol=0, atol=atol)
@@ -410,7 +415,9 @@ def test_both_devices_describe_and_differentiate_alike(system, form):
     close(a.features, b.features)
     gradient = np.random.default_rng(5).normal(size=a.features.shape)
     for got, expected in zip(
-        fast.backward(a, gradient), slow.backward(b, gradient), strict=True
+        derivatives(fast, system, gradient),
+        derivatives(slow, system, gradient),
+        strict=True,
     ):
         scale = max(np.abs(expected).max(), 1.0)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11 * scale)
@@ -424,7 +431,7 @@ def test_more_than_a_hundred_neighbours_are_no_trouble():
     e = d.describe(c)
     assert np.diff(e.geometry.pairs.first).min() > 100
     gradient = rng.normal(size=e.features.shape)
-    forces, strain = d.backward(e, gradient)
+    forces, strain = derivatives(d, c, gradient)
 
     def energy(c):
         return (gradient * d.describe(c).features).sum()
@@ -439,7 +446,7 @@ def norms(d, distance):
     """Return the norms of both parts and the largest force of a dimer at dU/dX = 1."""
     dimer = make([14, 14], [[0, 0, 0], [0, 0, distance]])
     e = d.describe(dimer)
-    forces, _ = d.backward(e, np.ones_like(e.features))
+    forces, _ = derivatives(d, dimer, np.ones_like(e.features))
     x = e.features[0]
     return (
         np.linalg.norm(x[: d.n_two_body]),
@@ -466,7 +473,7 @@ def test_features_of_a_trimer_are_continuous_through_the_cutoff():
         trimer = make([14] * 3, [[0, 0, 0], [0, 0, x], [1.5, 0.3, 0.2]])
         e = d.describe(trimer)
         gradient = np.random.default_rng(1).normal(size=e.features.shape)
-        return e.features, d.backward(e, gradient)[0]
+        return e.features, derivatives(d, trimer, gradient)[0]
 
     (inside, forces), (outside, others) = describe(3.8 - 1e-7), describe(3.8 + 1e-7)
     # the step 2e-7 times slopes of order 10
@@ -479,7 +486,7 @@ def test_an_isolated_atom_has_no_features_and_no_force():
     d = descriptor(atom)
     e = d.describe(atom)
     assert (e.features == 0).all()
-    forces, strain = d.backward(e, np.ones_like(e.features))
+    forces, strain = derivatives(d, atom, np.ones_like(e.features))
     assert (forces == 0).all()
     assert (strain == 0).all()
     one = np.ones((1, 2))
@@ -560,3 +567,40 @@ def test_an_unknown_species_is_named():
 def test_impossible_parameters_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
         PowerSpectrum(**({"species": (8, 14)} | wrong))
+
+
+def many_atoms():
+    rng = np.random.default_rng(11)
+    grid = np.stack(np.meshgrid(*[np.arange(6)] * 3), axis=-1).reshape(-1, 3) / 6
+    return crystal(rng.choice([8, 14], 216), grid, 12.0 * np.eye(3), rattle=0.1)
+
+
+def test_derivatives_are_bitwise_the_same_for_any_number_of_threads(monkeypatch):
+    c = many_atoms()
+    d = descriptor(c)
+    gradient = np.random.default_rng(1).normal(size=(c.n_atoms, d.n_features))
+    found = []
+    for number in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", number)
+        found.append(derivatives(d, c, gradient))
+    for forces, strain in found[1:]:
+        assert np.array_equal(forces, found[0][0])
+        assert np.array_equal(strain, found[0][1])
+
+
+def test_environments_are_the_same_in_parts_as_in_one(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    c = many_atoms()
+    d = descriptor(c)
+    features, seen = np.full((c.n_atoms, d.n_features), np.nan), []
+
+    def local(atoms, environments):
+        seen.append(environments.n_atoms)
+        features[atoms] = environments.features
+        return np.ones_like(environments.features)
+
+    d.evaluate(c, local)
+    whole = d.describe(c)
+    assert len(seen) > 1
+    assert max(seen) <= CHUNK
+    np.testing.assert_array_equal(features, whole.features)

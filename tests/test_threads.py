@@ -1,6 +1,7 @@
 """Threads of our own: results in order, few at a time, one for the matrix library."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -43,6 +44,32 @@ def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with pytest.raises(ZeroDivisionError):
         list(in_order(lambda x: 1 // x, [1, 2, 0, 3]))
+
+
+def test_threads_within_threads_take_their_items_one_after_the_other(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+    def inner(x):
+        return [(y, threading.get_ident()) for y in in_order(lambda z: x + z, [1, 2])]
+
+    for x, found in enumerate(in_order(inner, range(4))):
+        assert [y for y, _ in found] == [x + 1, x + 2]
+        assert len({thread for _, thread in found}) == 1
+
+
+def test_an_iteration_that_is_given_up_leaves_no_work_behind(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    running = []
+
+    def work(x):
+        running.append(x)
+        time.sleep(0.01)
+        running.remove(x)
+
+    results = in_order(work, range(100))
+    next(results)
+    results.close()
+    assert running == []
 
 
 def test_the_matrix_library_has_one_thread_inside_and_all_of_them_after():

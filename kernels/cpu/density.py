@@ -12,7 +12,6 @@ from otf.kernels.cpu.pairs import (
     read_radial,
     read_radial_slope,
 )
-from otf.kernels.cpu.threads import over_atoms
 
 
 def _shape(table):
@@ -23,16 +22,14 @@ def _shape(table):
 
 
 @njit(**OPTIONS)
-def _expand(
-    low, high, start, species, vector, distance, values, inverse, cutoff, norms, c
-):
+def _expand(start, species, vector, distance, values, inverse, cutoff, norms, c):
     n_l = norms.shape[0]
     n_max = values.shape[2] // n_l
     h = np.empty(n_l * n_max)
     q = np.zeros((n_l + 1, n_l + 1))
     y = np.empty(n_l * n_l)
     u = np.empty(3)
-    for i in range(low, high):
+    for i in range(len(start) - 1):
         for p in range(start[i], start[i + 1]):
             r = distance[p]
             if r >= cutoff:
@@ -49,16 +46,14 @@ def _expand(
 
 def expand(start, species, vector, distance, table, n_species):
     n_l, n_max = table.values.shape[2:]
-    n = len(start) - 1
-    c = np.zeros((n, n_species, n_l * n_l, n_max))
-    arguments = (start, species, vector, distance, *_shape(table), c)
-    over_atoms(_expand, n, len(distance), *arguments)
+    c = np.zeros((len(start) - 1, n_species, n_l * n_l, n_max))
+    _expand(start, species, vector, distance, *_shape(table), c)
     return c
 
 
 @njit(**OPTIONS)
 def _pair_gradient(
-    low, high, start, species, vector, distance, values, inverse, cutoff, norms, w, out
+    start, species, vector, distance, values, inverse, cutoff, norms, w, out
 ):
     n_l = norms.shape[0]
     n_max = values.shape[2] // n_l
@@ -68,7 +63,7 @@ def _pair_gradient(
     y = np.empty(n_l * n_l)
     dy = np.zeros((3, n_l * n_l))
     u = np.empty(3)
-    for i in range(low, high):
+    for i in range(len(start) - 1):
         for p in range(start[i], start[i + 1]):
             r = distance[p]
             if r >= cutoff:
@@ -101,8 +96,7 @@ def _pair_gradient(
 
 def pair_gradient(start, species, vector, distance, table, weights):
     out = np.zeros((len(distance), 3))
-    arguments = (start, species, vector, distance, *_shape(table), weights, out)
-    over_atoms(_pair_gradient, len(start) - 1, len(distance), *arguments)
+    _pair_gradient(start, species, vector, distance, *_shape(table), weights, out)
     return out
 
 

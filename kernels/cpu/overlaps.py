@@ -4,7 +4,6 @@ import numpy as np
 from numba import njit
 
 from otf.kernels.cpu.pairs import OPTIONS, direction, read_radial, read_radial_slope
-from otf.kernels.cpu.threads import over_atoms
 
 
 def _shape(table):
@@ -15,10 +14,10 @@ def _shape(table):
 
 
 @njit(**OPTIONS)
-def _overlap(low, high, start, species, distance, values, inverse, cutoff, n_l, out):
+def _overlap(start, species, distance, values, inverse, cutoff, n_l, out):
     n_max = values.shape[2] // n_l
     h = np.empty(n_l * n_max)
-    for i in range(low, high):
+    for i in range(len(start) - 1):
         for p in range(start[i], start[i + 1]):
             if distance[p] >= cutoff:
                 continue
@@ -37,20 +36,19 @@ def overlap(start, species, distance, table, n_species):
     n_l, n_max = table.values.shape[2:]
     n = len(start) - 1
     out = np.zeros((n, n_species, n_l, n_max * (n_max + 1) // 2))
-    arguments = (start, species, distance, *_shape(table), out)
-    over_atoms(_overlap, n, len(distance), *arguments)
+    _overlap(start, species, distance, *_shape(table), out)
     return out
 
 
 @njit(**OPTIONS)
 def _overlap_gradient(
-    low, high, start, species, vector, distance, values, inverse, cutoff, n_l, w, out
+    start, species, vector, distance, values, inverse, cutoff, n_l, w, out
 ):
     n_max = values.shape[2] // n_l
     h = np.empty(n_l * n_max)
     d = np.empty(n_l * n_max)
     u = np.empty(3)
-    for i in range(low, high):
+    for i in range(len(start) - 1):
         for p in range(start[i], start[i + 1]):
             if distance[p] >= cutoff:
                 continue
@@ -73,8 +71,7 @@ def _overlap_gradient(
 
 def overlap_gradient(start, species, vector, distance, table, weights):
     out = np.zeros((len(distance), 3))
-    arguments = (start, species, vector, distance, *_shape(table), weights, out)
-    over_atoms(_overlap_gradient, len(start) - 1, len(distance), *arguments)
+    _overlap_gradient(start, species, vector, distance, *_shape(table), weights, out)
     return out
 
 

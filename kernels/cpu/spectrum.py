@@ -4,11 +4,8 @@ import numpy as np
 from numba import njit
 
 from otf.kernels.cpu.pairs import OPTIONS
-from otf.kernels.cpu.threads import over_atoms
 
 SQRT2 = np.sqrt(2.0)
-# One atom of a spectrum costs about as much as this many pairs.
-PAIRS_PER_ATOM = 20
 
 
 @njit(**OPTIONS)
@@ -22,11 +19,11 @@ def _channels(c, flat):
 
 
 @njit(**OPTIONS)
-def _spectrum_full(low, high, c, weights, out):
+def _spectrum_full(c, weights, out):
     n_a = c.shape[1] * c.shape[3]
     flat = np.empty((c.shape[2], n_a))
     sums = np.empty(n_a)
-    for i in range(low, high):
+    for i in range(len(c)):
         _channels(c[i], flat)
         q = 0
         for order in range(len(weights)):
@@ -46,17 +43,17 @@ def _spectrum_full(low, high, c, weights, out):
 def spectrum_full(c, weights):
     n_a = c.shape[1] * c.shape[3]
     out = np.empty((len(c), len(weights) * n_a * (n_a + 1) // 2))
-    over_atoms(_spectrum_full, len(c), PAIRS_PER_ATOM * len(c), c, weights, out)
+    _spectrum_full(c, weights, out)
     return out
 
 
 @njit(**OPTIONS)
-def _adjoint_full(low, high, c, weights, gradient, out):
+def _adjoint_full(c, weights, gradient, out):
     n_max = c.shape[3]
     n_a = c.shape[1] * n_max
     flat = np.empty((c.shape[2], n_a))
     result = np.empty((c.shape[2], n_a))
-    for i in range(low, high):
+    for i in range(len(c)):
         _channels(c[i], flat)
         result[:] = 0.0
         q = 0
@@ -81,8 +78,7 @@ def _adjoint_full(low, high, c, weights, gradient, out):
 
 def adjoint_full(c, weights, gradient):
     out = np.empty_like(c)
-    arguments = (c, weights, gradient, out)
-    over_atoms(_adjoint_full, len(c), PAIRS_PER_ATOM * len(c), *arguments)
+    _adjoint_full(c, weights, gradient, out)
     return out
 
 
@@ -97,10 +93,10 @@ def _add_species(c, total):
 
 
 @njit(**OPTIONS)
-def _spectrum_reduced(low, high, c, weights, out):
+def _spectrum_reduced(c, weights, out):
     n_species, n_m, n_max = c.shape[1:]
     total = np.empty((n_m, n_max))
-    for i in range(low, high):
+    for i in range(len(c)):
         _add_species(c[i], total)
         q = 0
         for order in range(len(weights)):
@@ -117,16 +113,16 @@ def _spectrum_reduced(low, high, c, weights, out):
 def spectrum_reduced(c, weights):
     _, n_species, _, n_max = c.shape
     out = np.empty((len(c), len(weights) * n_species * n_max * n_max))
-    over_atoms(_spectrum_reduced, len(c), PAIRS_PER_ATOM * len(c), c, weights, out)
+    _spectrum_reduced(c, weights, out)
     return out
 
 
 @njit(**OPTIONS)
-def _adjoint_reduced(low, high, c, weights, gradient, out):
+def _adjoint_reduced(c, weights, gradient, out):
     n_species, n_m, n_max = c.shape[1:]
     total = np.empty((n_m, n_max))
     shared = np.empty((n_m, n_max))
-    for i in range(low, high):
+    for i in range(len(c)):
         _add_species(c[i], total)
         shared[:] = 0.0
         q = 0
@@ -150,6 +146,5 @@ def _adjoint_reduced(low, high, c, weights, gradient, out):
 
 def adjoint_reduced(c, weights, gradient):
     out = np.empty_like(c)
-    arguments = (c, weights, gradient, out)
-    over_atoms(_adjoint_reduced, len(c), PAIRS_PER_ATOM * len(c), *arguments)
+    _adjoint_reduced(c, weights, gradient, out)
     return out

@@ -69,31 +69,20 @@ class Descriptor(Protocol):
     def evaluate(
         self, configuration: Configuration, local: LocalFunction
     ) -> tuple[FloatArray, FloatArray]:
-        """Chain functions of single environments to forces and strain derivative.
+        """Chain functions U_i(X_i) of single environments to their derivatives.
 
-        The same as ``describe``, ``local`` and ``backward``, a few atoms at a time, on
-        several threads, so that memory and cache hold them.
-
-        Returns
-        -------
-        forces, strain_derivative : as of ``backward``
-
-        Raises
-        ------
-        InputError
-            When a species is not in the list.
-        """
-        ...
-
-    def backward(
-        self, environments: Environments, gradient: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Chain dU/dX, (n, q), to forces and strain derivative.
+        A few atoms are described, given to ``local`` and derived at a time, on several
+        threads, so that the cache holds them.
 
         Returns
         -------
         forces : (n, 3), minus the derivative of U = sum_i U_i(X_i) by the positions
         strain_derivative : (6,), Voigt, dU/dstrain (by the volume it is the stress)
+
+        Raises
+        ------
+        InputError
+            When a species is not in the list.
         """
         ...
 

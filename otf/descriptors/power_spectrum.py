@@ -29,7 +29,7 @@ from otf.descriptors.radial import radial_table
 from otf.errors import InputError
 from otf.kernels import load
 from otf.neighbors import NeighborList
-from otf.threads import in_order
+from otf.threads import in_order, one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +157,9 @@ class PowerSpectrum:
             When a species is not in the list.
         """
         species = self._species_of(configuration)
-        return self._environments(species, self._neighbors.pairs(configuration), species)
+        return self._environments(
+            species, self._neighbors.pairs(configuration), species
+        )
 
     def evaluate(
         self, configuration: Configuration, local: LocalFunction
@@ -178,21 +180,11 @@ class PowerSpectrum:
 
         gradient = np.empty_like(pairs.vector)
         chunks = _chunks(configuration.n_atoms)
-        for atoms, part in zip(chunks, in_order(pulls, chunks), strict=True):
-            gradient[pairs.first[atoms.start] : pairs.first[atoms.stop]] = part
+        with one_blas_thread():
+            for atoms, part in zip(chunks, in_order(pulls, chunks), strict=True):
+                gradient[pairs.first[atoms.start] : pairs.first[atoms.stop]] = part
         forces, strain = self._parts.kernels.gather(
             pairs.first, pairs.neighbor, pairs.vector, gradient
-        )
-        return forces, strain
-
-    def backward(
-        self, environments: Environments, gradient: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Chain dU/dX, (n, q), to forces (n, 3) and strain derivative (6,)."""
-        pairs = _geometry(environments).pairs
-        pulls = self._pair_gradient(environments, gradient)
-        forces, strain = self._parts.kernels.gather(
-            pairs.first, pairs.neighbor, pairs.vector, pulls
         )
         return forces, strain
 

@@ -20,9 +20,9 @@ from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.composition import ElementEnergies
 from otf.models.covariance import covariance_named
 from otf.models.evidence import PrecisionBounds
+from otf.models.gauge import Gauge
 from otf.models.interface import KINDS, FitReport, PerKind, RowNoise, RowWeights
 from otf.models.kernel_ridge import KernelRidge
-from otf.models.gauge import Gauge
 from otf.models.posterior import KernelPosterior
 from otf.models.references import References
 from otf.models.solvers import EvidenceMaximisation, LinearRidge

@@ -13,8 +13,8 @@ from otf.models.baseline import NoBaseline
 from otf.models.basis import Basis
 from otf.models.covariance import Polynomial
 from otf.models.evidence import PrecisionBounds
-from otf.models.interface import FitReport, RowNoise, RowWeights
 from otf.models.gauge import Gauge
+from otf.models.interface import FitReport, RowNoise, RowWeights
 from otf.models.posterior import KernelPosterior
 from otf.models.prior import prior_named
 from otf.models.references import References

@@ -91,7 +91,9 @@ class KernelPosterior:
         found = _Found(*np.zeros((3, configuration.n_atoms)))
 
         def contract(atoms: slice, environments: Environments) -> FloatArray:
-            return self._contract(_Found(*(x[atoms] for x in found)), environments, gauge)
+            return self._contract(
+                _Found(*(x[atoms] for x in found)), environments, gauge
+            )
 
         forces, strain = self.descriptor.evaluate(configuration, contract)
         known = self.baseline.evaluate(configuration)
