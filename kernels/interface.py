@@ -167,27 +167,58 @@ class Kernels(Protocol):
         ...
 
     def merge_rows(
-        self, centre: int, neighbor: Array, vector: Array, derivatives: Array
-    ) -> tuple[Array, Array]:
-        """Sum the derivatives of one centre's pairs, (p', 3, k), to what rows need.
+        self,
+        centres: Array,
+        start: Array,
+        neighbor: Array,
+        vector: Array,
+        derivatives: Array,
+    ) -> tuple[Array, Array, Array]:
+        """Sum the derivatives of pairs, (p, 3, k), to what rows need of some centres.
+
+        Parameters
+        ----------
+        centres
+            (c,) atoms; the pairs of the k-th are start[k] .. start[k + 1] - 1.
 
         Returns
         -------
-        targets : (t,) the different neighbours other than the centre
-        sums : (3 t + 9, k), per target 3 rows, the sum over its images; then 3 rows,
-            the sum over all pairs but those of the centre with itself; then 6 rows, the
-            strain derivative over all pairs, Voigt
+        first : (c + 1,) the targets of the k-th centre are first[k] .. first[k + 1] - 1
+        targets : (t,) for every centre the different neighbours other than itself
+        sums : (3 t + 6 c, k), for every centre 3 rows a target, the sum over its
+            images, then 6 rows, the strain derivative over all its pairs, Voigt
+        """
+        ...
+
+    def jacobian_full(
+        self, owner: Array, c: Array, weights: Array, species: int, derivatives: Array
+    ) -> Array:
+        """Return the derivatives of ``spectrum_full``, (r, q), along changes of c.
+
+        Change number r, ``derivatives`` (r, M, N), is one of the coefficients of one
+        species of the atom owner[r]. Changes of an atom follow each other.
         """
         ...
 
     def scatter_rows(
-        self, centre: int, targets: Array, product: Array, rows: Array, column: int
+        self,
+        centres: Array,
+        first: Array,
+        targets: Array,
+        product: Array,
+        alpha: Array,
+        own: Array,
+        gamma: Array,
+        rows: Array,
+        column: int,
     ) -> None:
-        """Add one centre's part to rows (3 n + 6, b'), in place, from ``column`` on.
+        """Add the part of some centres to rows (3 n + 6, b'), in place.
 
-        ``product`` (3 t + 9, b) is ordered as the sums of ``merge_rows``. Rows are
-        forces, atom-major, hence minus on the targets and plus on the centre, and then
-        the strain derivative.
+        ``product`` (3 t + 6 c, b) and ``own`` (3 t + 6 c, 1) are ordered as the sums of
+        ``merge_rows``; what is added for a centre k is alpha[k] product + gamma[k] own,
+        alpha and gamma (c, b), to the columns from ``column`` on. Rows are forces,
+        atom-major, hence minus on the targets and plus on the centre, and then the
+        strain derivative.
         """
         ...
 

@@ -18,6 +18,7 @@ __all__ = [
     "adjoint_reduced",
     "expand",
     "gather",
+    "jacobian_full",
     "merge_rows",
     "normal",
     "overlap",
@@ -212,22 +213,46 @@ def gather(start, neighbor, vector, gradient):
     return forces, np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT])
 
 
-def merge_rows(centre, neighbor, vector, derivatives):
-    targets = np.unique(neighbor[neighbor != centre])
-    forces = [derivatives[neighbor == j].sum(axis=0) for j in targets]
-    total = derivatives[neighbor != centre].sum(axis=0)
-    w = np.einsum("pak,pb->abk", derivatives, vector)
-    strain = np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT])
-    return targets, np.concatenate([*forces, total, strain])
+def merge_rows(centres, start, neighbor, vector, derivatives):
+    first, targets, sums = [0], [], [np.empty((0, derivatives.shape[2]))]
+    for k, i in enumerate(centres):
+        part = slice(start[k], start[k + 1])
+        j, d = neighbor[part], derivatives[part]
+        targets += np.unique(j[j != i]).tolist()
+        sums += [d[j == t].sum(axis=0) for t in targets[first[-1] :]]
+        w = np.einsum("pak,pb->abk", d, vector[part])
+        sums.append(np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT]))
+        first.append(len(targets))
+    return np.array(first), np.array(targets, dtype=np.int64), np.concatenate(sums)
 
 
-def scatter_rows(centre, targets, product, rows, column):
+def scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, column):
     columns = slice(column, column + product.shape[1])
-    for slot, j in enumerate(targets):
-        rows[3 * j : 3 * j + 3, columns] -= product[3 * slot : 3 * slot + 3]
-    total, strain = product[-9:-6], product[-6:]
-    rows[3 * centre : 3 * centre + 3, columns] += total
-    rows[-6:, columns] += strain
+    row = 0
+    for k, i in enumerate(centres):
+        size = 3 * (first[k + 1] - first[k])
+        part = slice(row, row + size + 6)
+        x = alpha[k] * product[part] + gamma[k] * own[part]
+        for t, j in enumerate(targets[first[k] : first[k + 1]]):
+            rows[3 * j : 3 * j + 3, columns] -= x[3 * t : 3 * t + 3]
+            rows[3 * i : 3 * i + 3, columns] += x[3 * t : 3 * t + 3]
+        rows[-6:, columns] += x[size:]
+        row += size + 6
+
+
+def jacobian_full(owner, c, weights, species, derivatives):
+    n_max = c.shape[3]
+    d = np.zeros((len(derivatives), *c.shape[1:]))
+    d[:, species] = derivatives
+    flat, change, features = _flat(c)[owner], _flat(d), []
+    a, b = np.triu_indices(n_max * c.shape[1])
+    root = np.where(a == b, 1.0, np.sqrt(2.0))
+    for order, weight in enumerate(weights):
+        m = slice(order**2, (order + 1) ** 2)
+        x, dx = flat[:, m], change[:, m]
+        both = dx[:, :, a] * x[:, :, b] + x[:, :, a] * dx[:, :, b]
+        features.append(weight * root * both.sum(axis=1))
+    return np.concatenate(features, axis=1)
 
 
 def within(start, neighbor, offset, positions, cutoff):

@@ -186,29 +186,63 @@ def test_forces_of_any_pair_gradients_sum_to_zero(pairs):
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-13)
 
 
-@pytest.mark.parametrize("centre", range(N_ATOMS))
-def test_merged_rows_equal_their_definition(pairs, centre):
-    part = slice(pairs.start[centre], pairs.start[centre + 1])
-    neighbor, vector = pairs.neighbor[part], pairs.vector[part]
-    derivatives = pairs.random.normal(size=(len(neighbor), 3, 5))
-    arguments = (centre, neighbor, vector, derivatives)
-    targets, sums = cpu.merge_rows(*arguments)
-    expected_targets, expected = reference.merge_rows(*arguments)
-    assert targets.tolist() == expected_targets.tolist()
-    np.testing.assert_allclose(sums, expected, atol=1e-13)
+def test_merged_rows_equal_their_definition(pairs):
+    derivatives = pairs.random.normal(size=(len(pairs.neighbor), 3, 5))
+    centres = np.arange(N_ATOMS)
+    arguments = (centres, pairs.start, pairs.neighbor, pairs.vector, derivatives)
+    got, expected = cpu.merge_rows(*arguments), reference.merge_rows(*arguments)
+    assert got[0].tolist() == expected[0].tolist()
+    assert got[1].tolist() == expected[1].tolist()
+    np.testing.assert_allclose(got[2], expected[2], atol=1e-13)
+
+
+def test_merged_rows_of_some_centres_are_their_share_of_all(pairs):
+    derivatives = pairs.random.normal(size=(len(pairs.neighbor), 3, 5))
+    geometry = pairs.start, pairs.neighbor, pairs.vector, derivatives
+    first, targets, sums = cpu.merge_rows(np.arange(N_ATOMS), *geometry)
+    low, high = 2, 5
+    a, b = pairs.start[low], pairs.start[high]
+    part = (x[a:b] for x in (pairs.neighbor, pairs.vector, derivatives))
+    start = pairs.start[low : high + 1] - a
+    got = cpu.merge_rows(np.arange(low, high), start, *part)
+    rows = slice(3 * first[low] + 6 * low, 3 * first[high] + 6 * high)
+    assert got[1].tolist() == targets[first[low] : first[high]].tolist()
+    assert np.array_equal(got[2], sums[rows])
 
 
 def test_scattered_rows_equal_their_definition():
     rng = np.random.default_rng(4)
-    product, targets = rng.normal(size=(3 * 4 + 9, 3)), np.array([0, 2, 5, 6])
+    centres, first = np.array([3, 6]), np.array([0, 3, 5])
+    targets = np.array([0, 2, 5, 1, 3])
+    product, own = rng.normal(size=(3 * 5 + 12, 3)), rng.normal(size=(3 * 5 + 12, 1))
+    alpha, gamma = rng.normal(size=(2, 2, 3))
     start = rng.normal(size=(3 * N_ATOMS + 6, 8))
     got, expected = start.copy(), start.copy()
-    cpu.scatter_rows(3, targets, product, got, 2)
-    reference.scatter_rows(3, targets, product, expected, 2)
+    arguments = (centres, first, targets, product, alpha, own, gamma)
+    cpu.scatter_rows(*arguments, got, 2)
+    reference.scatter_rows(*arguments, expected, 2)
     np.testing.assert_allclose(got, expected, atol=1e-14)
     assert np.array_equal(got[:, :2], start[:, :2])
     assert np.array_equal(got[:, 5:], start[:, 5:])
     assert not np.array_equal(got[:, 2:5], start[:, 2:5])
+
+
+@pytest.mark.parametrize("n_species", [1, 3])
+def test_jacobian_equals_its_definition_and_a_difference(n_species):
+    """X is quadratic in c: X(c + d) - X(c - d) = 2 dX(c) d exactly."""
+    rng = np.random.default_rng(6)
+    c = rng.normal(size=(4, n_species, (L_MAX + 1) ** 2, N_MAX))
+    weights = rng.uniform(0.5, 2.0, L_MAX + 1)
+    owner = np.array([0, 0, 1, 3, 3, 3])
+    changes = rng.normal(size=(6, *c.shape[2:]))
+    for species in range(n_species):
+        arguments = (owner, c, weights, species, changes)
+        got = cpu.jacobian_full(*arguments)
+        close(got, reference.jacobian_full(*arguments))
+        d = np.zeros((6, *c.shape[1:]))
+        d[:, species] = changes
+        up, down = (reference.spectrum_full(c[owner] + x, weights) for x in (d, -d))
+        close(got, (up - down) / 2)
 
 
 @pytest.mark.parametrize("distance", [0.0, 1e-300, 1e-8, 0.01])

@@ -8,6 +8,7 @@ from otf.kernels.cpu.rows import gather, merge_rows, scatter_rows
 from otf.kernels.cpu.spectrum import (
     adjoint_full,
     adjoint_reduced,
+    jacobian_full,
     spectrum_full,
     spectrum_reduced,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "adjoint_reduced",
     "expand",
     "gather",
+    "jacobian_full",
     "merge_rows",
     "normal",
     "overlap",

@@ -35,66 +35,72 @@ def gather(start, neighbor, vector, gradient):
 
 
 @njit(**OPTIONS)
-def _merge_rows(centre, neighbor, vector, d, targets, sums):
-    # pairs are sorted by neighbour: images of one atom follow each other
-    n_targets = 0
-    for p in range(len(neighbor)):
-        j = neighbor[p]
-        if j != centre and (n_targets == 0 or targets[n_targets - 1] != j):
-            targets[n_targets] = j
-            n_targets += 1
-    size = 3 * n_targets + 9
-    sums[:size] = 0.0
-    total = sums[3 * n_targets : 3 * n_targets + 3]
-    strain = sums[3 * n_targets + 3 : size]
-    slot = -1
-    for p in range(len(neighbor)):
-        j = neighbor[p]
-        v0, v1, v2 = vector[p, 0], vector[p, 1], vector[p, 2]
-        if j != centre:
-            if slot < 0 or targets[slot] != j:
-                slot += 1
-            for a in range(3):
-                for k in range(d.shape[2]):
-                    sums[3 * slot + a, k] += d[p, a, k]
-                    total[a, k] += d[p, a, k]
-        for k in range(d.shape[2]):
-            g0, g1, g2 = d[p, 0, k], d[p, 1, k], d[p, 2, k]
-            strain[0, k] += g0 * v0
-            strain[1, k] += g1 * v1
-            strain[2, k] += g2 * v2
-            strain[3, k] += 0.5 * (g1 * v2 + g2 * v1)
-            strain[4, k] += 0.5 * (g0 * v2 + g2 * v0)
-            strain[5, k] += 0.5 * (g0 * v1 + g1 * v0)
-    return n_targets
+def _merge_rows(centres, start, neighbor, vector, d, first, targets, sums):
+    # pairs of a centre are sorted by neighbour: images of one atom follow each other
+    row = 0
+    count = 0
+    n_columns = d.shape[2]
+    for i in range(len(centres)):
+        begin = count
+        for p in range(start[i], start[i + 1]):
+            j = neighbor[p]
+            if j != centres[i]:
+                if count == begin or targets[count - 1] != j:
+                    targets[count] = j
+                    sums[row : row + 3] = 0.0
+                    count += 1
+                    row += 3
+                for a in range(3):
+                    to = sums[row - 3 + a]
+                    for k in range(n_columns):
+                        to[k] += d[p, a, k]
+        strain = sums[row : row + 6]
+        strain[:] = 0.0
+        for p in range(start[i], start[i + 1]):
+            v0, v1, v2 = vector[p, 0], vector[p, 1], vector[p, 2]
+            for k in range(n_columns):
+                g0, g1, g2 = d[p, 0, k], d[p, 1, k], d[p, 2, k]
+                strain[0, k] += g0 * v0
+                strain[1, k] += g1 * v1
+                strain[2, k] += g2 * v2
+                strain[3, k] += 0.5 * (g1 * v2 + g2 * v1)
+                strain[4, k] += 0.5 * (g0 * v2 + g2 * v0)
+                strain[5, k] += 0.5 * (g0 * v1 + g1 * v0)
+        row += 6
+        first[i + 1] = count
+    return row
 
 
-def merge_rows(centre, neighbor, vector, derivatives):
+def merge_rows(centres, start, neighbor, vector, derivatives):
+    first = np.zeros(len(centres) + 1, dtype=np.int64)
     targets = np.empty(len(neighbor), dtype=np.int64)
-    sums = np.empty((3 * len(neighbor) + 9, derivatives.shape[2]))
-    n = _merge_rows(centre, neighbor, vector, derivatives, targets, sums)
-    return targets[:n], sums[: 3 * n + 9]
+    most = 3 * len(neighbor) + 6 * len(centres)
+    sums = np.empty((most, derivatives.shape[2]))
+    n = _merge_rows(centres, start, neighbor, vector, derivatives, first, targets, sums)
+    return first, targets[: first[-1]], sums[:n]
 
 
 @njit(**OPTIONS)
-def _scatter_rows(centre, targets, product, rows, column):
-    n_targets = len(targets)
+def _scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, column):
     n_columns = product.shape[1]
-    n_atoms = (rows.shape[0] - 6) // 3
-    for t in range(n_targets):
-        for a in range(3):
-            to = rows[3 * targets[t] + a]
+    row = 0
+    for i in range(len(centres)):
+        for t in range(first[i], first[i + 1]):
+            for a in range(3):
+                there = rows[3 * targets[t] + a]
+                here = rows[3 * centres[i] + a]
+                for k in range(n_columns):
+                    x = alpha[i, k] * product[row, k] + gamma[i, k] * own[row, 0]
+                    there[column + k] -= x
+                    here[column + k] += x
+                row += 1
+        for v in range(6):
+            to = rows[len(rows) - 6 + v]
             for k in range(n_columns):
-                to[column + k] -= product[3 * t + a, k]
-    for a in range(3):
-        to = rows[3 * centre + a]
-        for k in range(n_columns):
-            to[column + k] += product[3 * n_targets + a, k]
-    for v in range(6):
-        to = rows[3 * n_atoms + v]
-        for k in range(n_columns):
-            to[column + k] += product[3 * n_targets + 3 + v, k]
+                x = alpha[i, k] * product[row, k] + gamma[i, k] * own[row, 0]
+                to[column + k] += x
+            row += 1
 
 
-def scatter_rows(centre, targets, product, rows, column):
-    _scatter_rows(centre, targets, product, rows, column)
+def scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, column):
+    _scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, column)

@@ -83,6 +83,49 @@ def adjoint_full(c, weights, gradient):
 
 
 @njit(**OPTIONS)
+def _jacobian_full(owner, c, weights, species, derivatives, out):
+    n_max = c.shape[3]
+    n_a = c.shape[1] * n_max
+    low, high = species * n_max, (species + 1) * n_max
+    flat = np.empty((c.shape[2], n_a))
+    sums = np.empty((n_max, n_a))  # sum_m dc_ma c_mb
+    last = -1
+    for r in range(len(owner)):
+        if owner[r] != last:
+            last = owner[r]
+            _channels(c[last], flat)
+        d = derivatives[r]
+        row = out[r]
+        q = 0
+        for order in range(len(weights)):
+            sums[:] = 0.0
+            for m in range(order * order, (order + 1) * (order + 1)):
+                for a in range(n_max):
+                    x = d[m, a]
+                    for b in range(n_a):
+                        sums[a, b] += x * flat[m, b]
+            f = weights[order]
+            g = SQRT2 * weights[order]
+            for a in range(n_a):
+                inside = low <= a < high
+                row[q] = 2.0 * f * sums[a - low, a] if inside else 0.0
+                q += 1
+                for b in range(a + 1, n_a):
+                    x = sums[a - low, b] if inside else 0.0
+                    if low <= b < high:
+                        x += sums[b - low, a]
+                    row[q] = g * x
+                    q += 1
+
+
+def jacobian_full(owner, c, weights, species, derivatives):
+    n_a = c.shape[1] * c.shape[3]
+    out = np.empty((len(owner), len(weights) * n_a * (n_a + 1) // 2))
+    _jacobian_full(owner, c, weights, species, derivatives, out)
+    return out
+
+
+@njit(**OPTIONS)
 def _add_species(c, total):
     """Write the sum of c (S, M, N) over species to total (M, N)."""
     total[:] = 0.0

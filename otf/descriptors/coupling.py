@@ -33,8 +33,29 @@ class Channels:
         return np.array(self.weights)
 
 
+class Jacobian(Protocol):
+    """The derivatives of features along changes of the coefficients."""
+
+    def __call__(
+        self,
+        kernels: Kernels,
+        owner: IntArray,
+        c: FloatArray,
+        f: Channels,
+        species: int,
+        changes: FloatArray,
+    ) -> FloatArray:
+        """Return (r, q); change number r, (M, N), is of one species of owner[r]."""
+        ...
+
+
 class Coupling(Protocol):
     """Features quadratic in the density coefficients."""
+
+    @property
+    def jacobian(self) -> Jacobian | None:
+        """Return a function for derivatives of features, None where it never pays."""
+        ...
 
     def n_features(self, channels: Channels) -> int:
         """Return the number of features."""
@@ -55,7 +76,7 @@ class Coupling(Protocol):
         ...
 
     def columns(self, c: FloatArray, prepared: Prepared) -> FloatArray:
-        """Return d(X_B . X)/dc of one atom's c (S, M, N), (M, S, N, b)."""
+        """Return d(X_B . X)/dc of c (n, S, M, N), (n, M, S, N, b)."""
         ...
 
     def self_terms(self, channels: Channels) -> csr_array:
@@ -71,6 +92,19 @@ class FullCoupling:
 
     The number of features grows as (S N)^2.
     """
+
+    def jacobian(
+        self,
+        kernels: Kernels,
+        owner: IntArray,
+        c: FloatArray,
+        f: Channels,
+        species: int,
+        changes: FloatArray,
+    ) -> FloatArray:
+        """Return the derivatives of features along changes of coefficients."""
+        out: FloatArray = kernels.jacobian_full(owner, c, f.factors, species, changes)
+        return out
 
     def n_features(self, channels: Channels) -> int:
         """Return (L + 1) A (A + 1) / 2 with A = S N."""
@@ -102,14 +136,14 @@ class FullCoupling:
         ]
 
     def columns(self, c: FloatArray, prepared: Prepared) -> FloatArray:
-        """Return d(X_B . X)/dc of one atom's c (S, M, N), (M, S, N, b)."""
-        n_species, n_m, n_max = c.shape
-        flat = np.ascontiguousarray(c.transpose(1, 0, 2)).reshape(n_m, -1)
-        out = np.empty((n_m, prepared[0].shape[1]))
+        """Return d(X_B . X)/dc of c (n, S, M, N), (n, M, S, N, b)."""
+        n, n_species, n_m, n_max = c.shape
+        flat = c.transpose(0, 2, 1, 3).reshape(n, n_m, -1)
+        out = np.empty((n, n_m, prepared[0].shape[1]))
         for order, matrix in enumerate(prepared):
             m = slice(order**2, (order + 1) ** 2)
-            np.matmul(flat[m], matrix, out=out[m])
-        return out.reshape(n_m, n_species, n_max, -1)
+            out[:, m] = _together(flat[:, m], matrix)
+        return out.reshape(n, n_m, n_species, n_max, -1)
 
     def self_terms(self, channels: Channels) -> csr_array:
         """Return E: the entries (J, n), (J, n') of the triangle."""
@@ -137,6 +171,8 @@ class ReducedCoupling:
     J. P. Darby, J. R. Kermode, G. Csanyi, npj Comput. Mater. 8, 166 (2022),
     DOI 10.1038/s41524-022-00847-y.
     """
+
+    jacobian = None  # it has more features than coefficients
 
     def n_features(self, channels: Channels) -> int:
         """Return (L + 1) S N^2."""
@@ -166,18 +202,18 @@ class ReducedCoupling:
         return prepared
 
     def columns(self, c: FloatArray, prepared: Prepared) -> FloatArray:
-        """Return d(X_B . X)/dc of one atom's c (S, M, N), (M, S, N, b)."""
-        n_species, n_m, n_max = c.shape
-        flat = np.ascontiguousarray(c.transpose(1, 0, 2)).reshape(n_m, -1)
-        total = c.sum(axis=0)
-        out = np.empty((n_m, prepared[1].shape[1]))
+        """Return d(X_B . X)/dc of c (n, S, M, N), (n, M, S, N, b)."""
+        n, n_species, n_m, n_max = c.shape
+        flat = c.transpose(0, 2, 1, 3).reshape(n, n_m, -1)
+        total = c.sum(axis=1)
+        out = np.empty((n, n_m, prepared[1].shape[1]))
         for order in range(len(prepared) // 2):
             m = slice(order**2, (order + 1) ** 2)
-            np.matmul(total[m], prepared[2 * order + 1], out=out[m])
-            shared = flat[m] @ prepared[2 * order]  # (2 l + 1, N' b), any species
-            n_orders = 2 * order + 1
-            out[m].reshape(n_orders, n_species, -1)[:] += shared[:, None]
-        return out.reshape(n_m, n_species, n_max, -1)
+            shared = _together(flat[:, m], prepared[2 * order])  # of any species
+            own = _together(total[:, m], prepared[2 * order + 1])
+            own.reshape(n, 2 * order + 1, n_species, -1)[:] += shared[:, :, None]
+            out[:, m] = own
+        return out.reshape(n, n_m, n_species, n_max, -1)
 
     def self_terms(self, channels: Channels) -> csr_array:
         """Return E: the entries (J, n, n') and (J, n', n)."""
@@ -200,6 +236,11 @@ class ReducedCoupling:
 
 
 couplings: dict[str, Coupling] = {"full": FullCoupling(), "reduced": ReducedCoupling()}
+
+
+def _together(x: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return x (n, m, a) times a matrix (a, b) in one product, (n, m, b)."""
+    return np.asarray((x.reshape(-1, len(matrix)) @ matrix).reshape(*x.shape[:2], -1))
 
 
 def _triangle(n: int) -> tuple[IntArray, int]:

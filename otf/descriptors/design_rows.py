@@ -1,13 +1,14 @@
-"""Derivatives of many functions of the power spectrum at once, one centre at a time.
+"""Derivatives of many functions of the power spectrum at once, a few centres at a time.
 
 A function U_B of the features has
 
     dU_B = sum_i [alpha_iB X_B . dX_i + gamma_iB X_i . dX_i]
 
-and X is quadratic in the coefficients c_i, so X_B . dX_i = g_iB . dc_i with g_iB linear
-in X_B and in c_i. For each centre and each species of neighbours the rows are then one
-matrix product, (derivatives of c_i by the neighbours) @ (alpha_iB g_iB). Its cost per
-pair does not depend on the number of species.
+With the derivatives of X_i by the neighbours of i, a Jacobian J_i, the rows are one
+matrix product J_i X_B times alpha_iB. Where there are many more features than
+coefficients c_i, it is cheaper done with the derivatives of c_i: X is quadratic in c_i,
+so X_B . dX_i = g_iB . dc_i with g_iB linear in X_B and in c_i. Its cost per pair does
+not depend on the number of species.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from otf.threads import in_order
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from scipy.sparse import csr_array
 
@@ -27,8 +30,13 @@ if TYPE_CHECKING:
     from otf.kernels import Kernels, RadialTable
     from otf.neighbors import Pairs
 
-# Columns done at once: what one centre needs stays in the second-level cache.
+# Centres and columns done at once: what they need stays in the second-level cache.
+CENTRES = 4
 BLOCK = 256
+# Centres whose derivatives are held in memory together.
+GROUP = 64
+# A Jacobian costs about as much as this many columns.
+COLUMNS_FOR_JACOBIAN = 64
 
 
 class Geometry(NamedTuple):
@@ -56,136 +64,256 @@ class Parts:
     self_terms: csr_array | None
 
 
-@dataclass(frozen=True, eq=False)
-class References:
+class _Columns(NamedTuple):
     """Local reference configurations of one species, as columns b.
 
     Attributes
     ----------
+    features : (q, b), scale factors of dX included
     two : (S, n2, b) two-body part
-    three : three-body part as the coupling prepares it; empty without one
+    three : three-body part as the coupling prepares it; empty in descriptor space
     own : (S, (L + 1) T, b) what multiplies the derivatives of the self terms; 0 rows
         when they are kept
     """
 
+    features: FloatArray
     two: FloatArray
     three: Prepared
     own: FloatArray
 
-    @classmethod
-    def from_features(cls, parts: Parts, features: FloatArray) -> References:
-        """Split features (b, q), scale factors of dX included, into columns."""
-        columns = np.ascontiguousarray(features.T)
-        n_two = 0 if parts.two is None else parts.n_species * parts.two.values.shape[3]
-        two = columns[:n_two].reshape(
-            parts.n_species, n_two // parts.n_species, len(features)
-        )
-        own = np.zeros((parts.n_species, 0, len(features)))
-        prepared: Prepared = []
-        if parts.three is not None:
-            three = columns[n_two:]
-            prepared = parts.coupling.prepare(parts.channels, three)
-            if parts.self_terms is not None:
-                own = -(parts.self_terms @ three)
-                own = own.reshape(parts.n_species, -1, len(features))
-        return cls(two, prepared, own)
-
 
 class _Bundle(NamedTuple):
-    """The summed derivatives of one centre by neighbours of one species.
+    """The summed derivatives of some centres by neighbours of one species.
 
-    ``near`` (3 t + 9, M N [+ (L + 1) T]) by the three-body coefficients, ``wide``
-    (3 t + 9, n2 + 1) by the two-body ones and of X_i . X_i / 2.
+    Attributes
+    ----------
+    species : of the neighbours
+    first, targets : as of ``merge_rows``
+    features : (r, q), of the whole descriptor, where rows are made from these
+    three, overlap, two : (r, k), of c3, of the self terms and of c2
+    own : (r, 1), of X_i . X_i / 2
     """
 
     species: int
-    near_targets: IntArray
-    near: FloatArray
-    wide_targets: IntArray
-    wide: FloatArray
+    first: IntArray
+    targets: IntArray
+    features: FloatArray | None
+    three: FloatArray | None
+    overlap: FloatArray | None
+    two: FloatArray | None
+    own: FloatArray
 
 
-def add_rows(
-    parts: Parts,
-    geometry: Geometry,
-    atom: int,
-    own_gradient: FloatArray,
-    blocks: list[References],
-    weights: tuple[FloatArray, FloatArray],
-    rows: FloatArray,
-) -> None:
-    """Add one centre's part to rows (3 n + 6, b), in place.
+class RowMaker:
+    """Rows of one configuration for references of one species.
 
     Parameters
     ----------
+    parts
+        Of the descriptor.
+    geometry
+        Pairs and coefficients.
     own_gradient
         (p, 3), the derivatives X_i . dX_i by all pair vectors.
-    blocks
-        The references, together b.
-    weights
-        alpha and gamma of this centre, (b,) each.
+    references
+        (m, q) X_B, scale factors of dX included.
     """
-    scatter = parts.kernels.scatter_rows
-    bundles = list(_bundles(parts, geometry, atom, own_gradient))
-    low = 0
-    for references in blocks:
-        high = low + references.two.shape[2]
-        alpha, gamma = weights[0][low:high], weights[1][low:high]
-        if references.three:
-            gradients = parts.coupling.columns(geometry.c3[atom], references.three)
-            gradients *= alpha
+
+    def __init__(
+        self,
+        parts: Parts,
+        geometry: Geometry,
+        own_gradient: FloatArray,
+        references: FloatArray,
+    ) -> None:
+        self._parts = parts
+        self._geometry = geometry
+        self._own_gradient = own_gradient
+        n_two = 0 if parts.two is None else parts.n_species * parts.two.values.shape[3]
+        self._n_two = n_two
+        self._with_jacobian = False
+        if parts.three is not None:
+            _, _, n_l, n_max = parts.three.values.shape
+            n_three = references.shape[1] - n_two
+            self._with_jacobian = (
+                parts.coupling.jacobian is not None
+                and n_three <= n_l * n_l * n_max
+                and len(references) >= COLUMNS_FOR_JACOBIAN
+            )
+        self._blocks = [
+            self._columns(references[low : low + BLOCK])
+            for low in range(0, len(references), BLOCK)
+        ]
+
+    def add(
+        self, centres: IntArray, alpha: FloatArray, gamma: FloatArray, rows: FloatArray
+    ) -> None:
+        """Add the part of some centres to rows (3 n + 6, m), in place.
+
+        ``alpha`` and ``gamma`` are theirs, (c, m).
+        """
+        for low in range(0, len(centres), GROUP):
+            group = slice(low, low + GROUP)
+            self._add_group(centres[group], alpha[group], gamma[group], rows)
+
+    def _add_group(
+        self, centres: IntArray, alpha: FloatArray, gamma: FloatArray, rows: FloatArray
+    ) -> None:
+        chunks = [slice(k, k + CENTRES) for k in range(0, len(centres), CENTRES)]
+        found = in_order(lambda part: self._bundles(centres[part]), chunks)
+
+        def fill(index: int, bundles: Iterable[list[_Bundle]]) -> None:
+            """Compute one block of columns; no two touch the same memory."""
+            block, column = self._blocks[index], BLOCK * index
+            columns = slice(column, column + block.features.shape[1])
+            for part, some in zip(chunks, bundles, strict=True):
+                here, a, g = centres[part], alpha[part, columns], gamma[part, columns]
+                products = self._products(here, some, block)
+                for bundle, product in zip(some, products, strict=True):
+                    self._parts.kernels.scatter_rows(
+                        here,
+                        bundle.first,
+                        bundle.targets,
+                        product,
+                        a,
+                        bundle.own,
+                        g,
+                        rows,
+                        column,
+                    )
+
+        if len(self._blocks) == 1:
+            fill(0, found)
+            return
+        bundles = list(found)
+        for _ in in_order(lambda index: fill(index, bundles), range(len(self._blocks))):
+            pass
+
+    def _columns(self, references: FloatArray) -> _Columns:
+        """Split references (b, q) into columns."""
+        parts, n_columns = self._parts, len(references)
+        columns = np.ascontiguousarray(references.T)
+        two, three = columns[: self._n_two], columns[self._n_two :]
+        two = two.reshape(parts.n_species, -1, n_columns)
+        own = np.zeros((parts.n_species, 0, n_columns))
+        prepared: Prepared = []
+        if parts.three is not None and not self._with_jacobian:
+            prepared = parts.coupling.prepare(parts.channels, three)
+            if parts.self_terms is not None:
+                own = -(parts.self_terms @ three)
+                own = own.reshape(parts.n_species, -1, n_columns)
+        return _Columns(columns, two, prepared, own)
+
+    def _products(
+        self, centres: IntArray, bundles: list[_Bundle], block: _Columns
+    ) -> list[FloatArray]:
+        """Return derivatives times columns of every bundle, (r, b)."""
+        gradients = None
+        if block.three:
+            c = self._geometry.c3[centres]
+            gradients = self._parts.coupling.columns(c, block.three)
+        products = []
         for bundle in bundles:
             s = bundle.species
-            if len(bundle.near):
-                g = gradients[:, s].reshape(-1, high - low)
-                if parts.self_terms is not None:
-                    g = np.concatenate([g, references.own[s] * alpha])
-                scatter(atom, bundle.near_targets, bundle.near @ g, rows, low)
-            g = np.concatenate([references.two[s] * alpha, gamma[None]])
-            scatter(atom, bundle.wide_targets, bundle.wide @ g, rows, low)
-        low = high
+            if bundle.features is not None:
+                product = bundle.features @ block.features
+            elif bundle.two is not None:
+                product = bundle.two @ block.two[s]
+            else:
+                product = np.zeros((len(bundle.own), block.features.shape[1]))
+            if bundle.overlap is not None:
+                product += bundle.overlap @ block.own[s]
+            if bundle.three is not None and gradients is not None:
+                low = 0
+                for k, n_targets in enumerate(np.diff(bundle.first)):
+                    rows = slice(low, low := low + 3 * n_targets + 6)
+                    g = gradients[k, :, s].reshape(-1, product.shape[1])
+                    product[rows] += bundle.three[rows] @ g
+            products.append(product)
+        return products
 
-
-def _bundles(
-    parts: Parts, geometry: Geometry, atom: int, own_gradient: FloatArray
-) -> Iterator[_Bundle]:
-    """Yield the summed derivatives by neighbours of each species that is there."""
-    pairs = geometry.pairs
-    low, high = pairs.first[atom], pairs.first[atom + 1]
-    around = geometry.species[low:high]
-    for s in range(parts.n_species):
-        chosen = low + np.flatnonzero(around == s)
-        if len(chosen) == 0:
-            continue
-        near_targets, near = _near(parts, pairs, atom, chosen)
-        columns = [own_gradient[chosen][:, :, None]]
-        if parts.two is not None:
-            vector, distance = pairs.vector[chosen], pairs.distance[chosen]
-            d = parts.kernels.pair_derivatives(vector, distance, parts.two)
-            columns.insert(0, d.reshape(len(chosen), 3, -1))
-        wide_targets, wide = parts.kernels.merge_rows(
-            atom,
-            pairs.neighbor[chosen],
-            pairs.vector[chosen],
-            np.concatenate(columns, axis=2),
+    def _bundles(self, centres: IntArray) -> list[_Bundle]:
+        """Return the summed derivatives by neighbours of each species that is there."""
+        pairs, around = self._geometry.pairs, self._geometry.species
+        three = self._parts.three
+        index = np.concatenate(
+            [np.arange(pairs.first[i], pairs.first[i + 1]) for i in centres]
         )
-        yield _Bundle(s, near_targets, near, wide_targets, wide)
+        owner = np.repeat(
+            np.arange(len(centres)), pairs.first[centres + 1] - pairs.first[centres]
+        )
+        is_near = pairs.distance[index] < (0.0 if three is None else three.cutoff)
+        out = []
+        for s in range(self._parts.n_species):
+            for near in (True, False):
+                chosen = np.flatnonzero((around[index] == s) & (is_near == near))
+                if len(chosen) and (near or self._n_two):
+                    bundle = self._bundle(
+                        centres, owner[chosen], index[chosen], s, near=near
+                    )
+                    out.append(bundle)
+        return out
 
+    def _bundle(
+        self,
+        centres: IntArray,
+        owner: IntArray,
+        index: IntArray,
+        species: int,
+        *,
+        near: bool,
+    ) -> _Bundle:
+        """Return the summed derivatives along some pairs of the centres."""
+        parts, pairs, n = self._parts, self._geometry.pairs, len(index)
+        kernels = parts.kernels
+        vector, distance = pairs.vector[index], pairs.distance[index]
+        start = np.searchsorted(owner, np.arange(len(centres) + 1))
+        geometry = centres, start, pairs.neighbor[index], vector
 
-def _near(
-    parts: Parts, pairs: Pairs, atom: int, chosen: IntArray
-) -> tuple[IntArray, FloatArray]:
-    """Return targets and summed derivatives of the three-body part, maybe empty."""
-    if parts.three is None:
-        return np.empty(0, dtype=np.int64), np.empty((0, 0))
-    chosen = chosen[pairs.distance[chosen] < parts.three.cutoff]
-    if len(chosen) == 0:
-        return np.empty(0, dtype=np.int64), np.empty((0, 0))
-    vector, distance = pairs.vector[chosen], pairs.distance[chosen]
-    d = parts.kernels.pair_derivatives(vector, distance, parts.three)
-    d = d.reshape(len(chosen), 3, -1)
-    if parts.self_terms is not None:
-        own = parts.kernels.overlap_derivatives(vector, distance, parts.three)
-        d = np.concatenate([d, own.reshape(len(chosen), 3, -1)], axis=2)
-    targets, sums = parts.kernels.merge_rows(atom, pairs.neighbor[chosen], vector, d)
-    return targets, sums
+        def summed(derivatives: FloatArray) -> FloatArray:
+            """Sum over images, (r, k)."""
+            out: FloatArray = kernels.merge_rows(
+                *geometry, derivatives.reshape(n, 3, -1)
+            )[2]
+            return out
+
+        own = self._own_gradient[index][:, :, None]
+        first, targets, own = kernels.merge_rows(*geometry, own)
+        features = three = overlap = two = None
+        if parts.two is not None:
+            two = summed(kernels.pair_derivatives(vector, distance, parts.two))
+        if near and parts.three is not None:
+            three = summed(kernels.pair_derivatives(vector, distance, parts.three))
+            if parts.self_terms is not None:
+                d = kernels.overlap_derivatives(vector, distance, parts.three)
+                overlap = summed(d)
+        bundle = _Bundle(species, first, targets, features, three, overlap, two, own)
+        if self._with_jacobian and near:
+            return self._in_features(centres, bundle)
+        return bundle
+
+    def _in_features(self, centres: IntArray, bundle: _Bundle) -> _Bundle:
+        """Return a bundle with the derivatives of the features."""
+        parts, species = self._parts, bundle.species
+        assert parts.coupling.jacobian is not None  # asked before
+        assert bundle.three is not None  # it is near
+        c = self._geometry.c3
+        three = parts.coupling.jacobian(
+            parts.kernels,
+            np.repeat(centres, 3 * np.diff(bundle.first) + 6),
+            c,
+            parts.channels,
+            species,
+            bundle.three.reshape(-1, *c.shape[2:]),
+        )
+        if bundle.overlap is not None and parts.self_terms is not None:
+            size = bundle.overlap.shape[1]
+            own = parts.self_terms[species * size : (species + 1) * size]
+            three -= bundle.overlap @ own
+        features = three
+        if bundle.two is not None:
+            two = np.zeros((len(three), self._n_two))
+            width = bundle.two.shape[1]
+            two[:, species * width : (species + 1) * width] = bundle.two
+            features = np.concatenate([two, three], axis=1)
+        return bundle._replace(features=features, three=None, overlap=None, two=None)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.descriptors.coupling import Channels, couplings
-from otf.descriptors.design_rows import BLOCK, Geometry, Parts, References, add_rows
+from otf.descriptors.design_rows import Geometry, Parts, RowMaker
 from otf.descriptors.interface import Environments
 from otf.descriptors.radial import radial_table
 from otf.errors import InputError
@@ -200,28 +200,24 @@ class PowerSpectrum:
 
         Notes
         -----
-        Done in the space of the coefficients: alpha_iB (X_B . dX_i) is
-        (alpha_iB dU_B/dc_i) . dc_i, so that a pair costs the same whatever the number
-        of species, and the bulk is one matrix product an atom and neighbour species.
+        See otf.descriptors.design_rows.
         """
         n, m = environments.n_atoms, len(references)
         rows = np.zeros((3 * n + 6, m))
-        geometry = _geometry(environments)
         own = self._pair_gradient(environments, environments.features)
         for z in np.unique(reference_species):
             columns = np.flatnonzero(reference_species == z)
-            scaled = references[columns] * self._scale
-            blocks = [
-                References.from_features(self._parts, scaled[low : low + BLOCK])
-                for low in range(0, len(columns), BLOCK)
-            ]
-            part = np.zeros((3 * n + 6, len(columns)))
-            for atom in np.flatnonzero(environments.species == z):
-                weights = alpha[atom, columns], gamma[atom, columns]
-                add_rows(self._parts, geometry, int(atom), own, blocks, weights, part)
-            if len(columns) == m:
-                rows = part
-            else:
+            centres = np.flatnonzero(environments.species == z)
+            maker = RowMaker(
+                self._parts,
+                _geometry(environments),
+                own,
+                references[columns] * self._scale,
+            )
+            part = rows if len(columns) == m else np.zeros((3 * n + 6, len(columns)))
+            at = np.ix_(centres, columns)
+            maker.add(centres, alpha[at], gamma[at], part)
+            if part is not rows:
                 rows[:, columns] = part
         return rows[: 3 * n], rows[3 * n :]
 
