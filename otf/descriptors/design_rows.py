@@ -36,7 +36,7 @@ BLOCK = 256
 # Centres whose derivatives are held in memory together.
 GROUP = 64
 # A Jacobian costs about as much as this many columns.
-COLUMNS_FOR_JACOBIAN = 64
+COLUMNS_FOR_JACOBIAN = 200
 
 
 class Geometry(NamedTuple):

@@ -48,8 +48,8 @@ class Rules:
     minimum_gap : steps between two sampled labels
     queue : labels that wait before the model is fitted again
     consecutive : labelled steps in a row before the user is warned
-    exact_interval : every so many steps the exact force deviation is evaluated
-    exact_spacing : steps after an evaluation in which only an alarm makes another
+    exact_interval : steps between two exact force deviations while all is calm
+    exact_spacing : the same when e is about the threshold
     """
 
     selection_bound: float = 1e-4
@@ -61,8 +61,8 @@ class Rules:
     minimum_gap: int = 10
     queue: int = 5
     consecutive: int = 20
-    exact_interval: int = 10
-    exact_spacing: int = 5
+    exact_interval: int = 50
+    exact_spacing: int = 10
 
 
 @dataclass(frozen=True, eq=False)

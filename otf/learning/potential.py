@@ -209,14 +209,12 @@ class LearningPotential:
         """Return the screen; where it flags, better measures, then the exact ones."""
         screen = prediction.uncertainty
         assert screen is not None  # the prediction was screened
-        due = self._screen.due(step)
-        if not due and not self._screen.flags(screen, step=step):
+        if not self._screen.flags(screen, step=step):
             return screen
         environments = self.model.describe(c)
-        if not due:
-            full = self.model.local_uncertainty(environments)
-            if not self._screen.flags(full, step=step):
-                return full
+        full = self.model.local_uncertainty(environments)
+        if not self._screen.flags(full, step=step):
+            return full
         return self._exact(c, environments)
 
     def _exact(self, c: Configuration, environments: Environments) -> Uncertainty:

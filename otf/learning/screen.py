@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from otf.potential import Arrays, Uncertainty
 
 
+# A prediction this much nearer to a call than to e = t is looked at at once.
+ALARM = 1.5
+
+
 class Screen:
     """Flag the predictions whose exact force covariance is evaluated.
 
-    The cheap measures of every atom are known at every step. A prediction is flagged
-    when its largest spilling exceeds a quarter of the sampling bound, when its largest
-    local deviation exceeds half of that which corresponds to e = t, and at every
-    ``exact_interval``-th step. Deviations change over tens of steps, so a flag within
-    ``exact_spacing`` steps of the last evaluation counts only where the cheap measures
-    exceed the sampling bound, or one and a half times that of e = t.
+    The cheap measures of every atom are known at every step. How near a prediction is
+    to a reference call, r, is the larger of its largest spilling over the sampling
+    bound and its largest local deviation over the one that, at the last exact
+    evaluation, corresponded to e = t. Deviations change over tens of steps, so the
+    exact one is evaluated again after (1 - r) ``exact_interval`` steps, at least
+    ``exact_spacing``; but at once where r has grown beyond ``ALARM``.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -27,20 +31,19 @@ class Screen:
         self._local_at_threshold = 0.0
         self._last = -(10**9)
 
-    def due(self, step: int) -> bool:
-        """Return whether the exact deviation is evaluated at this step anyway."""
-        return step % self._rules.exact_interval == 0
-
     def flags(self, cheap: Uncertainty, *, step: int) -> bool:
         """Return whether the exact deviation is needed."""
         rules = self._rules
-        spilling = float(cheap.spilling.max(initial=0.0)) / rules.max_spilling
         local = float(cheap.local.max(initial=0.0))
-        recent = 0 <= step - self._last < rules.exact_spacing
-        spilling_bound, local_bound = (1.0, 1.5) if recent else (0.25, 0.5)
-        return (
-            spilling > spilling_bound or local > local_bound * self._local_at_threshold
-        )
+        near = float(cheap.spilling.max(initial=0.0)) / rules.max_spilling
+        if local > 0.0:
+            known = self._local_at_threshold
+            near = max(near, local / known if known > 0.0 else np.inf)
+        since = step - self._last
+        if near > ALARM or since < 0:
+            return True
+        wait = max((1.0 - near) * rules.exact_interval, rules.exact_spacing)
+        return since >= wait
 
     def learn(
         self, cheap: Uncertainty, *, error: float, threshold: float, step: int
