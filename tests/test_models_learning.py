@@ -374,6 +374,23 @@ def test_screen_on_all_references_is_the_full_measure(learned):
     np.testing.assert_array_equal(one.local, other.local)
 
 
+@pytest.mark.parametrize("exponent", [1, 2, 4])
+def test_a_prediction_carries_what_screen_and_gauge_say(exponent):
+    m = model(covariance=Polynomial(exponent), screen_references=10)
+    m.extend(frames(8))
+    m.fit_weights()
+    c, _ = frames(1, seed=3, rattle=0.3)[0]
+    env, plain = m.describe(c), m.predict(c)
+    for measured, expected in (
+        (m.fitted.predict_screened(c), m.screen(env)),
+        (m.fitted.predict_measured(c), m.local_uncertainty(env)),
+    ):
+        np.testing.assert_allclose(measured.forces, plain.forces, atol=1e-12)
+        got = measured.uncertainty
+        np.testing.assert_allclose(got.local, expected.local, rtol=1e-8)
+        np.testing.assert_allclose(got.spilling, expected.spilling, atol=1e-10)
+
+
 # ------------------------------------------------------------- labels that are missing
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from otf.configuration import masked_stress
 from otf.models.design import raw_rows
+from otf.models.forms import Direct, form_of
 from otf.potential import Prediction, Uncertainty
 
 if TYPE_CHECKING:
@@ -20,20 +21,26 @@ if TYPE_CHECKING:
     from otf.descriptors.interface import Descriptor, Environments
     from otf.models.baseline import Baseline
     from otf.models.composition import ElementEnergies
+    from otf.models.forms import Form
     from otf.models.gauge import Gauge
     from otf.models.references import References
 
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """The references of one species with their weights, m_s of them.
+    """What is learned of one species.
 
-    ``coarse`` are the places, among them, of those the screen uses.
+    Attributes
+    ----------
+    form : of the sum over its references
+    references : all of them
+    coarse : those the screen uses, and their places among all
     """
 
+    form: Form
     references: References
-    weights: FloatArray
-    coarse: IntArray
+    coarse: References
+    places: IntArray
 
 
 class _Found(NamedTuple):
@@ -115,44 +122,53 @@ class KernelPosterior:
 
         Notes
         -----
-        With u = x/n(x) and k_iB = u_i . u_B, dU_i = sum_B by_k u_B . dx/n
-        + own u . dx/n (``Weighted``).
+        Every atom's energy is a function of u = x/n(x), see otf.models.forms.
         """
         atoms = self.references.like(environments)
         gradient = np.empty_like(atoms.directions)
         for species, rows in atoms.rows_by_species():
-            part, block = atoms.subset(rows), self._blocks[species]
-            references, covariance = block.references, block.references.covariance
-            k = part.directions @ references.directions.T
+            part, block, k = atoms.subset(rows), self._blocks[species], None
             if gauge is not None:
-                columns = block.coarse if gauge is self.coarse else slice(None)
-                kernel = covariance.value(
-                    k[:, columns], part.rho, references.rho[columns]
-                )
+                kernel, k = self._kernel(block, part, gauge)
                 found.local[rows], found.spilling[rows] = gauge.of_kernel(
                     kernel, part.diagonal, species
                 )
-            sums = covariance.weighted(k, part.rho, references.rho, block.weights)
+            sums = block.form.sums(part, k)
             found.energies[rows] = sums.value
-            slope = sums.by_k @ references.directions
-            slope += sums.own[:, None] * part.directions
-            gradient[rows] = slope
+            gradient[rows] = sums.slope + sums.own[:, None] * part.directions
         gradient *= self.references.inverse_norm(environments.features)[:, None]
         return gradient
 
+    def _kernel(
+        self, block: _Block, atoms: References, gauge: Gauge
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return K for a gauge, and k with all references where it was computed."""
+        if gauge is self.coarse and not isinstance(block.form, Direct):
+            return block.coarse.kernel(atoms), None
+        k = atoms.directions @ block.references.directions.T
+        if gauge is self.coarse:
+            chosen, part = block.coarse, k[:, block.places]
+        else:
+            chosen, part = block.references, k
+        return chosen.covariance.value(part, atoms.rho, chosen.rho), k
+
+    @property
+    def form(self) -> str:
+        """Return how energies are evaluated: direct, quadratic or vector."""
+        return "/".join(sorted({block.form.name for block in self._blocks}))
+
     @cached_property
     def _blocks(self) -> list[_Block]:
-        """Return the references of every species of the descriptor."""
+        """Return what is learned of every species of the descriptor."""
         out = []
         for species in range(len(self.descriptor.species)):
             columns = np.flatnonzero(self.references.species == species)
             references = self.references.subset(columns)
             coarse = self.coarse.basis.references.of_species(species)
             place = {row.tobytes(): k for k, row in enumerate(references.directions)}
-            chosen = [place[row.tobytes()] for row in coarse.directions]
-            out.append(
-                _Block(references, self.weights[columns], np.array(chosen, np.int64))
-            )
+            places = [place[row.tobytes()] for row in coarse.directions]
+            form = form_of(references, self.weights[columns])
+            out.append(_Block(form, references, coarse, np.array(places, np.int64)))
         return out
 
     def describe(self, configuration: Configuration) -> Environments:

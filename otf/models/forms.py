@@ -1,0 +1,117 @@
+"""How a weighted sum over references is evaluated: as it stands, or collapsed.
+
+With u = x/n(x) and k_B = u . u_B the learned energy of an atom is
+U = sum_B w_B f(k_B, ...). A polynomial of exponent 1 is u . v with v = sum_B w_B u_B,
+one of exponent 2 is u . A u with A = sum_B w_B u_B u_B^T: the same energy at a cost
+that does not depend on the number of references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from otf.models.covariance import Polynomial
+
+if TYPE_CHECKING:
+    from otf.configuration import FloatArray
+    from otf.models.references import References
+
+
+class Sums(NamedTuple):
+    """Energies of n atoms of one species, and how they change.
+
+    With u = x/n(x), dU_i = (slope_i + own_i u_i) . dx_i/n(x_i).
+
+    Attributes
+    ----------
+    value : (n,) eV
+    slope : (n, q)
+    own : (n,)
+    """
+
+    value: FloatArray
+    slope: FloatArray
+    own: FloatArray
+
+
+class Form(Protocol):
+    """A function of environments of one species."""
+
+    @property
+    def name(self) -> str:
+        """Return what users call it."""
+        ...
+
+    def sums(self, atoms: References, k: FloatArray | None) -> Sums:
+        """Return energies and slopes.
+
+        Parameters
+        ----------
+        atoms
+            The n environments.
+        k
+            (n, m), their products with the directions of the references, where these
+            were needed anyway.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Direct:
+    """The sum as it stands: two matrix products with the references."""
+
+    references: References
+    weights: FloatArray
+    name: str = "direct"
+
+    def sums(self, atoms: References, k: FloatArray | None) -> Sums:
+        """Return energies and slopes."""
+        directions, rho = self.references.directions, self.references.rho
+        if k is None:
+            k = atoms.directions @ directions.T
+        covariance = self.references.covariance
+        value, by_k, own = covariance.weighted(k, atoms.rho, rho, self.weights)
+        return Sums(value, by_k @ directions, own)
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """U = u . A u, A (q, q) symmetric."""
+
+    matrix: FloatArray
+    name: str = "quadratic"
+
+    def sums(self, atoms: References, k: FloatArray | None) -> Sums:
+        """Return energies and slopes."""
+        slope = atoms.directions @ self.matrix
+        value = np.einsum("iq,iq->i", slope, atoms.directions)
+        slope *= 2.0
+        return Sums(value, slope, -2.0 * value)
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """U = u . v, v (q,)."""
+
+    direction: FloatArray
+    name: str = "vector"
+
+    def sums(self, atoms: References, k: FloatArray | None) -> Sums:
+        """Return energies and slopes."""
+        value = atoms.directions @ self.direction
+        slope = np.broadcast_to(self.direction, atoms.directions.shape)
+        return Sums(value, slope, -value)
+
+
+def form_of(references: References, weights: FloatArray) -> Form:
+    """Return the cheapest exact form of a sum over references of one species."""
+    covariance, directions = references.covariance, references.directions
+    if isinstance(covariance, Polynomial):
+        if covariance.exponent == 1:
+            return Vector(weights @ directions)
+        if covariance.exponent == 2 and directions.shape[1] < 2 * len(directions):
+            return Quadratic((directions.T * weights) @ directions)
+    return Direct(references, weights)
