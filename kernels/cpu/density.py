@@ -5,13 +5,17 @@ from numba import njit
 
 from otf.kernels.cpu.pairs import (
     OPTIONS,
-    direction,
     harmonic_norms,
     harmonics,
+    harmonics_scratch,
     harmonics_slope,
+    most_pairs,
     read_radial,
     read_radial_slope,
 )
+
+# Pairs whose harmonics are computed together where they are not those of one centre.
+BLOCK = 32
 
 
 def _shape(table):
@@ -26,22 +30,22 @@ def _expand(start, species, vector, distance, values, inverse, cutoff, norms, c)
     n_l = norms.shape[0]
     n_max = values.shape[2] // n_l
     h = np.empty(n_l * n_max)
-    q = np.zeros((n_l + 1, n_l + 1))
-    y = np.empty(n_l * n_l)
-    u = np.empty(3)
+    scratch = harmonics_scratch(n_l, most_pairs(start))
+    y = scratch[4]
     for i in range(len(start) - 1):
-        for p in range(start[i], start[i + 1]):
+        low, high = start[i], start[i + 1]
+        harmonics(vector[low:high], distance[low:high], norms, scratch)
+        for p in range(low, high):
             r = distance[p]
             if r >= cutoff:
                 continue
-            direction(vector[p], r, u)
             read_radial(values, inverse, r, h)
-            harmonics(u, norms, q, y)
             out = c[i, species[p]]
             for order in range(n_l):
                 for m in range(order * order, (order + 1) * (order + 1)):
+                    f = y[m, p - low]
                     for n in range(n_max):
-                        out[m, n] += y[m] * h[order * n_max + n]
+                        out[m, n] += f * h[order * n_max + n]
 
 
 def expand(start, species, vector, distance, table, n_species):
@@ -59,18 +63,17 @@ def _pair_gradient(
     n_max = values.shape[2] // n_l
     h = np.empty(n_l * n_max)
     d = np.empty(n_l * n_max)
-    q = np.zeros((n_l + 1, n_l + 1))
-    y = np.empty(n_l * n_l)
-    dy = np.zeros((3, n_l * n_l))
-    u = np.empty(3)
+    scratch = harmonics_scratch(n_l, most_pairs(start))
+    u, over_r, y, dy = scratch[0], scratch[1], scratch[4], scratch[5]
     for i in range(len(start) - 1):
-        for p in range(start[i], start[i + 1]):
+        low, high = start[i], start[i + 1]
+        harmonics_slope(vector[low:high], distance[low:high], norms, scratch)
+        for p in range(low, high):
             r = distance[p]
             if r >= cutoff:
                 continue
-            over_r = direction(vector[p], r, u)
+            k = p - low
             read_radial_slope(values, inverse, r, h, d)
-            harmonics_slope(u, norms, q, y, dy)
             weights = w[i, species[p]]
             radial = 0.0
             x0 = 0.0
@@ -83,15 +86,15 @@ def _pair_gradient(
                     for n in range(n_max):
                         s += weights[m, n] * h[order * n_max + n]
                         t += weights[m, n] * d[order * n_max + n]
-                    radial += t * y[m]
-                    x0 += s * dy[0, m]
-                    x1 += s * dy[1, m]
-                    x2 += s * dy[2, m]
-            along = x0 * u[0] + x1 * u[1] + x2 * u[2]
-            radial -= along * over_r
-            out[p, 0] = radial * u[0] + x0 * over_r
-            out[p, 1] = radial * u[1] + x1 * over_r
-            out[p, 2] = radial * u[2] + x2 * over_r
+                    radial += t * y[m, k]
+                    x0 += s * dy[0, m, k]
+                    x1 += s * dy[1, m, k]
+                    x2 += s * dy[2, m, k]
+            along = x0 * u[0, k] + x1 * u[1, k] + x2 * u[2, k]
+            radial -= along * over_r[k]
+            out[p, 0] = radial * u[0, k] + x0 * over_r[k]
+            out[p, 1] = radial * u[1, k] + x1 * over_r[k]
+            out[p, 2] = radial * u[2, k] + x2 * over_r[k]
 
 
 def pair_gradient(start, species, vector, distance, table, weights):
@@ -106,27 +109,28 @@ def _pair_derivatives(vector, distance, values, inverse, cutoff, norms, out):
     n_max = values.shape[2] // n_l
     h = np.empty(n_l * n_max)
     d = np.empty(n_l * n_max)
-    q = np.zeros((n_l + 1, n_l + 1))
-    y = np.empty(n_l * n_l)
-    dy = np.zeros((3, n_l * n_l))
-    u = np.empty(3)
-    for p in range(len(distance)):
-        r = distance[p]
-        if r >= cutoff:
-            out[p] = 0.0
-            continue
-        over_r = direction(vector[p], r, u)
-        read_radial_slope(values, inverse, r, h, d)
-        harmonics_slope(u, norms, q, y, dy)
-        for order in range(n_l):
-            for m in range(order * order, (order + 1) * (order + 1)):
-                along = u[0] * dy[0, m] + u[1] * dy[1, m] + u[2] * dy[2, m]
-                for k in range(3):
-                    radial = y[m] * u[k]
-                    tangential = (dy[k, m] - along * u[k]) * over_r
-                    for n in range(n_max):
-                        c = order * n_max + n
-                        out[p, k, m, n] = d[c] * radial + h[c] * tangential
+    scratch = harmonics_scratch(n_l, BLOCK)
+    u, over_r, y, dy = scratch[0], scratch[1], scratch[4], scratch[5]
+    for low in range(0, len(distance), BLOCK):
+        high = min(low + BLOCK, len(distance))
+        harmonics_slope(vector[low:high], distance[low:high], norms, scratch)
+        for p in range(low, high):
+            if distance[p] >= cutoff:
+                out[p] = 0.0
+                continue
+            j = p - low
+            read_radial_slope(values, inverse, distance[p], h, d)
+            for order in range(n_l):
+                for m in range(order * order, (order + 1) * (order + 1)):
+                    along = 0.0
+                    for k in range(3):
+                        along += u[k, j] * dy[k, m, j]
+                    for k in range(3):
+                        radial = y[m, j] * u[k, j]
+                        tangential = (dy[k, m, j] - along * u[k, j]) * over_r[j]
+                        for n in range(n_max):
+                            c = order * n_max + n
+                            out[p, k, m, n] = d[c] * radial + h[c] * tangential
 
 
 def pair_derivatives(vector, distance, table):

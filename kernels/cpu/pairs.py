@@ -83,71 +83,135 @@ def read_radial_slope(values, inverse_step, r, h, d):
 
 
 @njit(**OPTIONS)
-def _legendre(z, n, q):
-    """Write d^m P_l/dz^m to q[l, m] for l < n; entries above the diagonal stay."""
-    q[0, 0] = 1.0
-    if n > 1:
-        q[1, 0] = z
-        q[1, 1] = 1.0
-    for order in range(2, n):
-        q[order, 0] = (
-            (2 * order - 1) * z * q[order - 1, 0] - (order - 1) * q[order - 2, 0]
-        ) / order
+def harmonics_scratch(n_l, most):
+    """Return memory for the harmonics of up to ``most`` pairs.
+
+    Arrays have the pair as last index: every formula is a loop over pairs, which the
+    compiler turns into vector instructions.
+
+    Returns
+    -------
+    u, inverse : (3, most) unit vectors and (most,) 1 / r
+    q, circle : what y is made of
+    y, dy : (M, most) harmonics and (3, M, most) the Cartesian gradient of the
+        polynomials that give them, of which only the part tangential to the unit sphere
+        has a meaning; callers project
+    """
+    return (
+        np.empty((3, most)),
+        np.empty(most),
+        np.zeros((n_l + 1, n_l + 1, most)),
+        np.empty((2, n_l + 1, most)),
+        np.empty((n_l * n_l, most)),
+        np.zeros((3, n_l * n_l, most)),
+    )
+
+
+@njit(**OPTIONS)
+def most_pairs(start):
+    """Return the largest number of pairs of a centre."""
+    most = 0
+    for i in range(len(start) - 1):
+        most = max(most, start[i + 1] - start[i])
+    return most
+
+
+@njit(**OPTIONS)
+def _legendre(z, n_l, n, q):
+    """Write d^m P_l/dz^m of n numbers to q[l, m]; entries above the diagonal stay."""
+    for p in range(n):
+        q[0, 0, p] = 1.0
+    if n_l > 1:
+        for p in range(n):
+            q[1, 0, p] = z[p]
+            q[1, 1, p] = 1.0
+    for order in range(2, n_l):
+        a = (2 * order - 1) / order
+        b = (order - 1) / order
+        new, last, before = q[order, 0], q[order - 1, 0], q[order - 2, 0]
+        for p in range(n):
+            new[p] = a * z[p] * last[p] - b * before[p]
         # P_l' = P_(l-2)' + (2 l - 1) P_(l-1), differentiated m - 1 times
+        c = 2.0 * order - 1.0
         for m in range(1, order + 1):
-            q[order, m] = q[order - 2, m] + (2 * order - 1) * q[order - 1, m - 1]
+            new, same, last = q[order, m], q[order - 2, m], q[order - 1, m - 1]
+            for p in range(n):
+                new[p] = same[p] + c * last[p]
 
 
 @njit(**OPTIONS)
-def harmonics(u, norms, q, y):
-    """Write the real spherical harmonics of the unit vector u to y (M,).
-
-    q is zeroed scratch, (L + 2, L + 2).
-    """
-    n = norms.shape[0]
-    _legendre(u[2], n, q)
-    cosine = 1.0
-    sine = 0.0
-    for m in range(n):
-        for order in range(m, n):
-            f = norms[order, m] * q[order, m]
-            middle = order * order + order
-            y[middle + m] = f * cosine
-            if m > 0:
-                y[middle - m] = f * sine
-        cosine, sine = u[0] * cosine - u[1] * sine, u[0] * sine + u[1] * cosine
+def _frame(vector, distance, n_l, scratch):
+    """Write unit vectors, Legendre derivatives and the powers of x + i y."""
+    u, inverse, q, circle = scratch[0], scratch[1], scratch[2], scratch[3]
+    n = len(distance)
+    for p in range(n):
+        inverse[p] = 1.0 / max(distance[p], TINY)
+        for k in range(3):
+            u[k, p] = vector[p, k] * inverse[p]
+    _legendre(u[2], n_l, n, q)
+    for p in range(n):
+        circle[0, 0, p] = 1.0
+        circle[1, 0, p] = 0.0
+    x, y = u[0], u[1]
+    for m in range(1, n_l):
+        cosine, sine = circle[0, m], circle[1, m]
+        before, behind = circle[0, m - 1], circle[1, m - 1]
+        for p in range(n):
+            cosine[p] = x[p] * before[p] - y[p] * behind[p]
+            sine[p] = x[p] * behind[p] + y[p] * before[p]
 
 
 @njit(**OPTIONS)
-def harmonics_slope(u, norms, q, y, dy):
-    """Write also the Cartesian gradient dy (3, M) of the polynomials that give y.
+def harmonics(vector, distance, norms, scratch):
+    """Write unit vectors, 1 / r and the real spherical harmonics of some pairs."""
+    n_l, n = norms.shape[0], len(distance)
+    _frame(vector, distance, n_l, scratch)
+    q, circle, y = scratch[2], scratch[3], scratch[4]
+    for m in range(n_l):
+        cosine, sine = circle[0, m], circle[1, m]
+        for order in range(m, n_l):
+            norm, legendre = norms[order, m], q[order, m]
+            plus, minus = y[order * order + order + m], y[order * order + order - m]
+            for p in range(n):
+                f = norm * legendre[p]
+                minus[p] = f * sine[p]
+                plus[p] = f * cosine[p]  # the one that stays where m = 0
 
-    Of this gradient only the part tangential to the unit sphere has a meaning; callers
-    project.
-    """
-    n = norms.shape[0]
-    _legendre(u[2], n, q)
-    cosine = 1.0
-    sine = 0.0
-    cosine_before = 0.0  # of m - 1, times m: the derivative of (x + i y)^m
-    sine_before = 0.0
-    for m in range(n):
-        for order in range(m, n):
-            f = norms[order, m] * q[order, m]
-            g = norms[order, m] * q[order, m + 1]
+
+@njit(**OPTIONS)
+def harmonics_slope(vector, distance, norms, scratch):
+    """Write also the gradient of the polynomials that give the harmonics."""
+    n_l, n = norms.shape[0], len(distance)
+    _frame(vector, distance, n_l, scratch)
+    q, circle, y, dy = scratch[2], scratch[3], scratch[4], scratch[5]
+    for m in range(n_l):
+        cosine, sine = circle[0, m], circle[1, m]
+        before, behind = circle[0, max(m - 1, 0)], circle[1, max(m - 1, 0)]
+        for order in range(m, n_l):
+            norm, legendre, slope = norms[order, m], q[order, m], q[order, m + 1]
             middle = order * order + order
-            if m > 0:
-                y[middle - m] = f * sine
-                dy[0, middle - m] = f * sine_before
-                dy[1, middle - m] = f * cosine_before
-                dy[2, middle - m] = g * sine
-            y[middle + m] = f * cosine
-            dy[0, middle + m] = f * cosine_before
-            dy[1, middle + m] = -f * sine_before
-            dy[2, middle + m] = g * cosine
-        cosine_before = (m + 1) * cosine
-        sine_before = (m + 1) * sine
-        cosine, sine = u[0] * cosine - u[1] * sine, u[0] * sine + u[1] * cosine
+            x0, x1, x2 = dy[0, middle + m], dy[1, middle + m], dy[2, middle + m]
+            plus = y[middle + m]
+            if m == 0:
+                for p in range(n):
+                    plus[p] = norm * legendre[p]
+                    x2[p] = norm * slope[p]
+                continue
+            z0, z1, z2 = dy[0, middle - m], dy[1, middle - m], dy[2, middle - m]
+            minus = y[middle - m]
+            times_m = norm * m
+            for p in range(n):
+                f = norm * legendre[p]
+                g = norm * slope[p]
+                f_m = times_m * legendre[p]
+                plus[p] = f * cosine[p]
+                minus[p] = f * sine[p]
+                x0[p] = f_m * before[p]
+                x1[p] = -f_m * behind[p]
+                x2[p] = g * cosine[p]
+                z0[p] = f_m * behind[p]
+                z1[p] = f_m * before[p]
+                z2[p] = g * sine[p]
 
 
 @njit(**OPTIONS)
