@@ -23,7 +23,7 @@ from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
 from otf.learning.potential import LearningOptions, LearningPotential
 from otf.learning.production import ProductionPotential
 from otf.learning.queue import under
-from otf.models.archive import posterior_from_arrays
+from otf.models.archive import model_from_arrays, posterior_from_arrays
 from otf.models.baseline import Baseline, CoreRepulsion, NoBaseline
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Covariance, Gaussian, Polynomial
@@ -275,7 +275,7 @@ def restored_learning(
 ) -> LearningPotential:
     """Return the learning potential of a checkpoint."""
     potential = build_learning(settings, configuration, reference, log)
-    potential.model = BayesianLinear.from_arrays(checkpoint.model)
+    potential.model = model_from_arrays(checkpoint.model)
     potential.restore(under(checkpoint.potential, "potential"))
     return potential
 

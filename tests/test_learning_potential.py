@@ -15,6 +15,7 @@ from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
 from otf.learning.policy import Calibrated, Reason, Rules
 from otf.learning.potential import Decision, LearningOptions, LearningPotential
+from otf.models.archive import model_from_arrays
 from otf.models.bayesian_linear import BayesianLinear
 from otf.potential import Untrusted
 
@@ -261,7 +262,7 @@ def test_state_and_model_arrays_restore_a_twin_to_the_bit(reference):
     for step in range(25):
         potential.predict([silicon(0.2, seed=step)], step=step)
     twin, _ = learning(reference, planned=1000)
-    twin.model = BayesianLinear.from_arrays(potential.model_arrays())
+    twin.model = model_from_arrays(potential.model_arrays())
     twin.restore(potential.state())
     for step in range(25, 60):
         c = silicon(0.2, seed=step)

@@ -9,7 +9,12 @@ from otf.calculators.stillinger_weber import StillingerWeber
 from otf.configuration import Configuration, Labels
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import StoreError
-from otf.models.archive import posterior_from_arrays, posterior_to_arrays
+from otf.models.archive import (
+    model_from_arrays,
+    model_to_arrays,
+    posterior_from_arrays,
+    posterior_to_arrays,
+)
 from otf.models.baseline import CompositeBaseline, CoreRepulsion
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Gaussian
@@ -72,7 +77,7 @@ def test_learning_goes_on_to_the_bit():
     one = learned(baseline=CoreRepulsion(RADII, [14]))
     one.append_references(one.basis.references.subset(np.array([0])))
     one.drop_redundant()
-    other = BayesianLinear.from_arrays(one.to_arrays())
+    other = model_from_arrays(model_to_arrays(one))
     c = silicon(1, seed=9)[0][0]
     assert_same_bits(one, other, c)
     for m in (one, other):
@@ -111,7 +116,7 @@ def test_every_setting_survives():
         options=options,
         isolated_energies={14: -0.8},
     )
-    other = BayesianLinear.from_arrays(one.to_arrays())
+    other = model_from_arrays(model_to_arrays(one))
     assert other.options == options
     assert other.covariance == one.covariance
     assert other.weights == one.weights
@@ -124,11 +129,11 @@ def test_every_setting_survives():
 @pytest.mark.parametrize("solver", [LinearRidge(0.3), KernelRidge(0.3)])
 def test_solvers_survive(solver):
     one = learned(solver=solver)
-    assert BayesianLinear.from_arrays(one.to_arrays()).solver == solver
+    assert model_from_arrays(model_to_arrays(one)).solver == solver
 
 
 def test_an_empty_model_survives():
-    other = BayesianLinear.from_arrays(model().to_arrays())
+    other = model_from_arrays(model_to_arrays(model()))
     assert not other.is_fitted
     other.extend(silicon(2))
     other.fit_weights()
@@ -136,7 +141,7 @@ def test_an_empty_model_survives():
 
 
 def test_arrays_hold_nothing_but_plain_arrays():
-    for value in learned().to_arrays().values():
+    for value in model_to_arrays(learned()).values():
         assert isinstance(value, np.ndarray)
         assert value.dtype.kind in "fiubU"
 
@@ -145,6 +150,6 @@ def test_a_baseline_of_the_user_has_to_be_given_again():
     baseline = CompositeBaseline([CoreRepulsion(RADII, [14])])
     one = learned(baseline=baseline)
     with pytest.raises(StoreError, match="baseline of its own"):
-        BayesianLinear.from_arrays(one.to_arrays())
-    other = BayesianLinear.from_arrays(one.to_arrays(), baseline=baseline)
+        model_from_arrays(model_to_arrays(one))
+    other = model_from_arrays(model_to_arrays(one), baseline=baseline)
     assert_same_bits(one, other, silicon(1, seed=9)[0][0])

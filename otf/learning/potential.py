@@ -18,6 +18,7 @@ from otf.learning.bootstrap import rattled
 from otf.learning.policy import Assessment, Reason, decide
 from otf.learning.queue import Queue, under
 from otf.learning.screen import Screen
+from otf.models.archive import model_to_arrays
 from otf.potential import ModelChange, Untrusted
 
 if TYPE_CHECKING:
@@ -411,7 +412,7 @@ class LearningPotential:
     # -------------------------------------------------------------- checkpoint
     def model_arrays(self) -> Arrays:
         """Return the arrays of the model."""
-        return self.model.to_arrays()
+        return model_to_arrays(self.model)
 
     def state(self) -> Arrays:
         """Return all but the arrays of the model."""

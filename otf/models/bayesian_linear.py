@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from otf.models.covariance import Covariance
     from otf.models.interface import PerKind
     from otf.models.solvers import Solution, Solver
-    from otf.potential import Arrays, Prediction, Uncertainty
+    from otf.potential import Prediction, Uncertainty
 
 logger = logging.getLogger(__name__)
 
@@ -365,28 +365,6 @@ class BayesianLinear:
             errors=self.training.errors(solution.weights),
         )
         return self.report
-
-    def to_arrays(self) -> Arrays:
-        """Return everything that another instance needs to go on alike."""
-        from otf.models.archive import model_to_arrays
-
-        return model_to_arrays(self)
-
-    @classmethod
-    def from_arrays(
-        cls,
-        arrays: Arrays,
-        *,
-        descriptor: Descriptor | None = None,
-        baseline: Baseline | None = None,
-    ) -> BayesianLinear:
-        """Return the model that ``to_arrays`` wrote.
-
-        A descriptor or baseline that is none of this package has to be given again.
-        """
-        from otf.models.archive import model_from_arrays
-
-        return model_from_arrays(arrays, descriptor=descriptor, baseline=baseline)
 
     def adopt(self, solution: Solution, elements: ElementEnergies) -> None:
         """Predict with the weights of a solution from now on."""

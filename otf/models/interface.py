@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, IntArray, Labels
     from otf.descriptors.interface import Environments
-    from otf.potential import Arrays, Prediction, Uncertainty
+    from otf.potential import Prediction, Uncertainty
 
 KINDS = ("energy", "force", "stress")
 FORCEFUL = 0.1  # eV/angstrom, a structure with a larger force says something
@@ -134,8 +134,4 @@ class Model(Protocol):
 
     def fit_weights(self) -> FitReport:
         """Fit weights to everything taken in."""
-        ...
-
-    def to_arrays(self) -> Arrays:
-        """Return everything that another instance needs to go on alike."""
         ...

@@ -47,7 +47,7 @@ class Checkpoint:
     state : of the sampler
     prediction : at the positions of ``state``, on which the next step starts
     potential : ``Potential.state()``
-    model : large arrays, ``model.to_arrays()``; empty when the potential has none
+    model : large arrays of :mod:`otf.models.archive`; empty when there is no model
     generation : grows with every change of ``model``
     counters : numbers and strings of the run loop, plain JSON
     sizes : file name -> bytes that file had; what lies behind is cut on a resume

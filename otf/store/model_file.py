@@ -104,7 +104,7 @@ def write_model(
     path
         An existing file is replaced.
     arrays
-        ``model.to_arrays()``; a name may hold ``/``, which makes groups.
+        Of :mod:`otf.models.archive`; a name may hold ``/``, which makes groups.
     metadata
         Whatever JSON can hold.
     proof
