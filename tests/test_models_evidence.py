@@ -31,8 +31,15 @@ def evidence(phi, y, alpha, beta):
     return s.log_evidence(alpha, beta, residual(phi, y, s.weights(alpha, beta)))
 
 
+def bayesian(phi, y, new, alpha, beta):
+    """Mean and covariance of new values, and log evidence, by the code under test."""
+    s = spectrum(phi, y)
+    w, spread = s.weights(alpha, beta), new @ s.root(alpha, beta)
+    return new @ w, spread @ spread.T, evidence(phi, y, alpha, beta)
+
+
 def gaussian_process(phi, y, new, alpha, beta):
-    """Mean, variance and log evidence by conditioning a dense Gaussian."""
+    """Mean, covariance and log evidence by conditioning a dense Gaussian."""
     cov = phi @ phi.T / alpha + np.eye(len(y)) / beta
     cross = new @ phi.T / alpha
     mean = cross @ np.linalg.solve(cov, y)
@@ -42,36 +49,84 @@ def gaussian_process(phi, y, new, alpha, beta):
     return mean, var, log
 
 
-@pytest.mark.parametrize(("alpha", "beta"), [(0.7, 4.0), (3.0, 0.2), (1e-3, 100.0)])
-def test_posterior_and_evidence_are_those_of_the_gaussian_process(alpha, beta):
+def swapped(phi, y, new, alpha, beta):
+    mean, _, log = bayesian(phi, y, new, alpha, beta)
+    return mean, bayesian(phi, y, new, beta, alpha)[1], log
+
+
+def with_noise(phi, y, new, alpha, beta):
+    mean, var, log = bayesian(phi, y, new, alpha, beta)
+    return mean, var + np.eye(len(new)) / beta, log
+
+
+def without_labels(phi, y, new, alpha, beta):
+    mean, _, log = bayesian(phi, y, new, alpha, beta)
+    return mean, new @ new.T / alpha, log
+
+
+def without_prior(phi, y, new, alpha, beta):
+    _, var, log = bayesian(phi, y, new, alpha, beta)
+    return new @ np.linalg.lstsq(phi, y)[0], var, log
+
+
+def without_occam(phi, y, new, alpha, beta):
+    # Without ln det, which is what makes the evidence prefer simple models.
+    mean, var, log = bayesian(phi, y, new, alpha, beta)
+    values = np.maximum(spectrum(phi, y).values, 0.0)
+    return mean, var, log + 0.5 * np.log(1.0 + beta * values / alpha).sum()
+
+
+MUTANTS = [swapped, with_noise, without_labels, without_prior, without_occam]
+
+
+# ------------------------------------------------------------- posterior and evidence
+
+
+def check_against_gaussian_process(predict, alpha, beta):
     phi, y = regression()
     new = np.random.default_rng(1).normal(size=(6, 15))
-    s = spectrum(phi, y)
-    mean, var, log = gaussian_process(phi, y, new, alpha, beta)
-    root = s.root(alpha, beta)
-    scale = float(np.abs(var).max())
-    np.testing.assert_allclose(new @ s.weights(alpha, beta), mean, rtol=1e-8)
-    np.testing.assert_allclose(
-        new @ root @ root.T @ new.T, var, rtol=1e-8, atol=1e-8 * scale
-    )
-    np.testing.assert_allclose(evidence(phi, y, alpha, beta), log, rtol=1e-8)
+    mean, var, log = predict(phi, y, new, alpha, beta)
+    exact = gaussian_process(phi, y, new, alpha, beta)
+    scale = float(np.abs(exact[1]).max())
+    np.testing.assert_allclose(mean, exact[0], rtol=1e-8)
+    np.testing.assert_allclose(var, exact[1], rtol=1e-8, atol=1e-8 * scale)
+    np.testing.assert_allclose(log, exact[2], rtol=1e-8)
 
 
-def test_pinned_line_through_three_points():
+@pytest.mark.parametrize(("alpha", "beta"), [(0.7, 4.0), (3.0, 0.2), (1e-3, 100.0)])
+def test_posterior_and_evidence_are_those_of_the_gaussian_process(alpha, beta):
+    check_against_gaussian_process(bayesian, alpha, beta)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_check_of_the_gaussian_process_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_against_gaussian_process(mutant, 0.7, 4.0)
+
+
+def check_pinned_line(predict):
     # y = w0 + w1 x with alpha 1 and beta 4, by hand: A = I + 4 Phi^T Phi.
     phi = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
     y = np.array([1.0, 2.0, 2.5])
-    s = spectrum(phi, y)
-    new = np.array([1.0, 4.0])
-    np.testing.assert_allclose(
-        s.weights(1.0, 4.0), [0.3272727273, 0.7393939394], atol=5e-11
-    )
-    assert new @ s.weights(1.0, 4.0) == pytest.approx(3.2848484848, abs=5e-11)
-    variance = ((new @ s.root(1.0, 4.0)) ** 2).sum()
-    assert variance == pytest.approx(0.4424242424, abs=5e-11)
-    assert evidence(phi, y, 1.0, 4.0) == pytest.approx(-3.6454983100, abs=5e-11)
-    # The commonest slip, the noise 1/beta inside the variance, would show.
-    assert abs(variance + 0.25 - 0.4424242424) > 0.1
+    w, _, log = predict(phi, y, np.eye(2), 1.0, 4.0)
+    mean, var, _ = predict(phi, y, np.array([[1.0, 4.0]]), 1.0, 4.0)
+    np.testing.assert_allclose(w, [0.3272727273, 0.7393939394], atol=5e-11)
+    assert mean[0] == pytest.approx(3.2848484848, abs=5e-11)
+    assert var[0, 0] == pytest.approx(0.4424242424, abs=5e-11)
+    assert log == pytest.approx(-3.6454983100, abs=5e-11)
+
+
+def test_pinned_line_through_three_points():
+    check_pinned_line(bayesian)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_check_of_the_pinned_line_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_pinned_line(mutant)
+
+
+# ------------------------------------------------------------- maximum of the evidence
 
 
 def slopes_of_evidence(phi, y, alpha, beta):
@@ -80,78 +135,203 @@ def slopes_of_evidence(phi, y, alpha, beta):
     return by_prior, by_noise
 
 
-def test_slopes_of_the_evidence_count_effective_weights():
+def check_slopes(count):
     phi, y = regression()
     alpha, beta = 0.7, 4.0
     s = spectrum(phi, y)
-    gamma, w = s.n_effective(alpha, beta), s.weights(alpha, beta)
+    gamma, w = count(s, alpha, beta), s.weights(alpha, beta)
     by_prior, by_noise = slopes_of_evidence(phi, y, alpha, beta)
     # h^4 f^(5)/30 of functions of order 10 at h = 0.01.
     assert by_prior == pytest.approx((gamma - alpha * w @ w) / 2, abs=1e-7)
     expected = (len(y) - gamma - beta * residual(phi, y, w)) / 2
     assert by_noise == pytest.approx(expected, abs=1e-7)
-    # All 15 weights counted instead of gamma would show.
-    assert abs(by_prior - (15 - alpha * w @ w) / 2) > 0.1
+
+
+def test_slopes_of_the_evidence_count_effective_weights():
+    check_slopes(Spectrum.n_effective)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda s, alpha, beta: len(s.values),
+        lambda s, alpha, beta: s.n_effective(beta, alpha),
+        lambda s, alpha, beta: s.n_effective(alpha, 1.0),
+        lambda s, alpha, beta: len(s.values) - s.n_effective(alpha, beta),
+    ],
+    ids=["all weights", "swapped", "rows not scaled", "undetermined weights"],
+)
+def test_check_of_the_slopes_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_slopes(mutant)
+
+
+def maximum(phi, y):
+    fit = maximise_evidence(spectrum(phi, y), bounds=FREE)
+    assert fit.clamps == ()
+    return fit.prior_precision, fit.noise_precision
+
+
+def fixed_point(*, determined, spent):
+    """Return the iteration with other counts of weights and of spent labels."""
+
+    def iterate(phi, y):
+        s, alpha, beta = spectrum(phi, y), 1.0, 1.0
+        for _ in range(300):
+            w, gamma = s.weights(alpha, beta), s.n_effective(alpha, beta)
+            alpha = (gamma if determined else len(w)) / (w @ w)
+            beta = (len(y) - (gamma if spent else 0.0)) / residual(phi, y, w)
+        return alpha, beta
+
+    return iterate
+
+
+def check_stationary(find):
+    phi, y = regression()
+    slopes = slopes_of_evidence(phi, y, *find(phi, y))
+    np.testing.assert_allclose(slopes, 0.0, atol=1e-6)
 
 
 def test_evidence_is_stationary_at_the_fixed_point():
-    phi, y = regression()
-    fit = maximise_evidence(spectrum(phi, y), bounds=FREE)
-    assert fit.clamps == ()
-    slopes = slopes_of_evidence(phi, y, fit.prior_precision, fit.noise_precision)
-    np.testing.assert_allclose(slopes, 0.0, atol=1e-6)
-    # A fixed point without effective numbers, m/|w|^2, is not stationary.
-    s = spectrum(phi, y)
-    w = s.weights(fit.prior_precision, fit.noise_precision)
-    wrong = slopes_of_evidence(phi, y, 15 / (w @ w), fit.noise_precision)
-    assert abs(wrong[0]) > 0.1
+    check_stationary(maximum)
+    check_stationary(fixed_point(determined=True, spent=True))
 
 
-def test_evidence_never_falls_in_an_em_step():
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        fixed_point(determined=False, spent=True),
+        fixed_point(determined=True, spent=False),
+        lambda phi, y: maximum(phi, y)[::-1],
+    ],
+    ids=["all weights", "no weight spent", "swapped"],
+)
+def test_check_of_the_fixed_point_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_stationary(mutant)
+
+
+def check_evidence_rises(predict):
+    """The exact EM step cannot lower the exact evidence, so one checks the other."""
     phi, y = regression(seed=4)
-    s = spectrum(phi, y)
     alpha, beta, last = 30.0, 0.01, -np.inf
     for _ in range(50):
-        now = evidence(phi, y, alpha, beta)
+        w, cov, now = predict(phi, y, np.eye(15), alpha, beta)
         assert now >= last - 1e-10 * abs(now)
         last = now
-        w, root = s.weights(alpha, beta), s.root(alpha, beta)
-        spread = (root**2).sum()
         alpha, beta = (
-            15 / (w @ w + spread),
-            40 / (residual(phi, y, w) + ((phi @ root) ** 2).sum()),
+            15 / (w @ w + np.trace(cov)),
+            40 / (residual(phi, y, w) + np.trace(phi @ cov @ phi.T)),
         )
 
 
-def test_leave_one_out_errors_follow_from_the_hat_matrix():
+def test_evidence_never_falls_in_an_em_step():
+    check_evidence_rises(bayesian)
+
+
+def of_weights_alone(phi, y, new, alpha, beta):
+    mean, var, log = bayesian(phi, y, new, alpha, beta)
+    return mean, 0.0 * var, log
+
+
+@pytest.mark.parametrize("mutant", [with_noise, without_prior, of_weights_alone])
+def test_check_of_the_em_step_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_evidence_rises(mutant)
+
+
+# ------------------------------------------------------------------------- single rows
+
+
+def hat_matrix(phi, y, alpha, beta):
+    root = spectrum(phi, y).root(alpha, beta)
+    return beta * phi @ root @ root.T @ phi.T
+
+
+def check_leave_one_out(hat):
     phi, y = regression(n=20, m=6)
     alpha, beta = 0.8, 5.0
-    s = spectrum(phi, y)
-    root = s.root(alpha, beta)
-    hat = beta * phi @ root @ root.T @ phi.T
-    shortcut = (y - phi @ s.weights(alpha, beta)) / (1 - hat.diagonal())
+    kept = y - phi @ spectrum(phi, y).weights(alpha, beta)
+    shortcut = kept / (1 - hat(phi, y, alpha, beta).diagonal())
     for i in range(20):
         rest = np.arange(20) != i
         w = spectrum(phi[rest], y[rest]).weights(alpha, beta)
         assert y[i] - phi[i] @ w == pytest.approx(shortcut[i], rel=1e-10)
-    # The residuals themselves, without the hat matrix, are far smaller.
-    kept = y - phi @ s.weights(alpha, beta)
-    assert np.abs(shortcut - kept).max() > 0.1 * np.abs(kept).max()
+
+
+def test_leave_one_out_errors_follow_from_the_hat_matrix():
+    check_leave_one_out(hat_matrix)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda phi, y, alpha, beta: np.zeros((20, 20)),
+        lambda phi, y, alpha, beta: hat_matrix(phi, y, alpha, beta) / beta,
+        lambda phi, y, alpha, beta: hat_matrix(phi, y, beta, alpha),
+        lambda phi, y, alpha, beta: phi @ np.linalg.pinv(phi),
+    ],
+    ids=["residuals", "rows not scaled", "swapped", "without prior"],
+)
+def test_check_of_leave_one_out_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_leave_one_out(mutant)
+
+
+def ridge(phi, y):
+    return spectrum(phi, y).weights(0.5, 2.0)
+
+
+def check_order_and_weight_of_rows(solve):
+    phi, y = regression()
+    order = np.random.default_rng(5).permutation(40)
+    w = solve(phi, y)
+    np.testing.assert_allclose(solve(phi[order], y[order]), w, rtol=1e-10)
+    scale = np.where(np.arange(40) == 3, np.sqrt(2.0), 1.0)
+    twice = solve(np.vstack([phi, phi[3]]), np.append(y, y[3]))
+    heavy = solve(phi * scale[:, None], y * scale)
+    np.testing.assert_allclose(twice, heavy, rtol=1e-10)
 
 
 def test_order_of_rows_is_irrelevant_and_twice_a_row_is_twice_its_weight():
-    phi, y = regression()
-    order = np.random.default_rng(5).permutation(40)
-    w = spectrum(phi, y).weights(0.5, 2.0)
-    np.testing.assert_allclose(
-        spectrum(phi[order], y[order]).weights(0.5, 2.0), w, rtol=1e-10
-    )
-    scale = np.where(np.arange(40) == 3, np.sqrt(2.0), 1.0)
-    twice = spectrum(np.vstack([phi, phi[3]]), np.append(y, y[3]))
-    heavy = spectrum(phi * scale[:, None], y * scale)
-    np.testing.assert_allclose(
-        twice.weights(0.5, 2.0), heavy.weights(0.5, 2.0), rtol=1e-10
-    )
+    check_order_and_weight_of_rows(ridge)
+
+
+def with_duplicates_counted_once(phi, y):
+    rows = np.unique(np.column_stack([phi, y]), axis=0)
+    return ridge(rows[:, :-1], rows[:, -1])
+
+
+def with_a_stale_gram_matrix(phi, y):
+    gram = phi[:-1].T @ phi[:-1]
+    s = Spectrum.of_gram(gram, phi.T @ y, float(y @ y), len(y))
+    return s.weights(0.5, 2.0)
+
+
+def with_a_fading_memory(phi, y):
+    fade = 0.99 ** np.arange(len(y))[::-1]
+    return ridge(phi * fade[:, None], y * fade)
+
+
+def with_weights_of_the_mean_row(phi, y):
+    return spectrum(phi, y).weights(0.5 * len(y), 2.0)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        with_duplicates_counted_once,
+        with_a_stale_gram_matrix,
+        with_a_fading_memory,
+        with_weights_of_the_mean_row,
+    ],
+)
+def test_check_of_order_and_weight_of_rows_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_order_and_weight_of_rows(mutant)
+
+
+# ------------------------------------------------------ data drawn from a known law
 
 
 def test_evidence_recovers_noise_and_prior_the_data_were_drawn_with():
@@ -170,7 +350,7 @@ def test_evidence_recovers_noise_and_prior_the_data_were_drawn_with():
     assert noise.mean() / 4.0 == pytest.approx(1.0, abs=4 * np.sqrt(2 / 500 / 20))
 
 
-def coverage(alpha, beta, offset=0.0, fits=400):
+def coverage(alpha, beta, *, predict=bayesian, offset=0.0, fits=400):
     """Share of targets within one and two deviations, data drawn from the model."""
     one, two = [], []
     for seed in range(fits):
@@ -180,28 +360,58 @@ def coverage(alpha, beta, offset=0.0, fits=400):
         noise = rng.normal(size=30) / np.sqrt(beta)
         y = phi @ w + noise + offset * np.sin(3 * phi[:, 0])
         truth = new @ w + offset * np.sin(3 * new[:, 0])
-        s = spectrum(phi, y)
-        z = truth - new @ s.weights(alpha, beta)
-        z /= np.sqrt(((new @ s.root(alpha, beta)) ** 2).sum(axis=1))
+        mean, var, _ = predict(phi, y, new, alpha, beta)
+        z = (truth - mean) / np.sqrt(var.diagonal())
         one.append(np.mean(np.abs(z) < 1))
         two.append(np.mean(np.abs(z) < 2))
     return np.array(one), np.array(two)
 
 
-def test_deviations_cover_what_they_claim():
-    one, two = coverage(2.0, 5.0)
+def check_coverage(predict):
     # Points of one fit are correlated: the error bar is that between fits.
-    for share, exact in ((one, 0.682689), (two, 0.954500)):
+    shares = coverage(2.0, 5.0, predict=predict)
+    for share, exact in zip(shares, (0.682689, 0.954500), strict=True):
         error = share.std(ddof=1) / np.sqrt(len(share))
         assert error < 0.01
         assert abs(share.mean() - exact) < 4 * error
 
 
+def test_deviations_cover_what_they_claim():
+    check_coverage(bayesian)
+
+
+def with_noise_estimated(phi, y, new, alpha, beta):
+    # n/(n - m) belongs to a noise taken from the residuals, not to a known one.
+    mean, var, log = bayesian(phi, y, new, alpha, beta)
+    return mean, var * len(y) / (len(y) - phi.shape[1]), log
+
+
+@pytest.mark.parametrize(
+    "mutant", [swapped, with_noise, without_labels, with_noise_estimated]
+)
+def test_check_of_coverage_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_coverage(mutant)
+
+
+def check_misspecification_shows(offset):
+    one, _ = coverage(2.0, 5.0, offset=offset, fits=50)
+    assert one.mean() < 0.3
+
+
 def test_deviations_of_a_misspecified_model_cover_too_little():
     # The variance shrinks with the labels, the bias does not: a decision cannot rest
     # on the variance alone.
-    one, _ = coverage(2.0, 5.0, offset=1.0, fits=50)
-    assert one.mean() < 0.3
+    check_misspecification_shows(1.0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.05])
+def test_check_of_misspecification_rejects_a_model_that_fits(offset):
+    with pytest.raises(AssertionError):
+        check_misspecification_shows(offset)
+
+
+# --------------------------------------------------------------- numbers that cancel
 
 
 def test_triangle_gives_the_spectrum_without_the_gram_matrix():
