@@ -56,16 +56,82 @@ def greedy(matrix, bound, limit, first):
     return picks[1:]
 
 
-@pytest.mark.parametrize("n", [60, 1000])
-def test_pivots_are_those_of_the_textbook_algorithm(n):
+def check_pivots(select, n):
     # 1000 candidates are more than one pool, 100 pivots more than one block.
     atoms = random_environments(n, q=8, covariance=Gaussian(0.5))
     limit = min(n, 100)
     # Without a known reference all candidates lead alike at the start.
     matrix = atoms.kernel(atoms)
     known = matrix[:, :1] / np.sqrt(matrix[0, 0])
-    ours = pivoted_cholesky(atoms, bound=1e-6, limit=limit, known=known)
+    ours = select(atoms, bound=1e-6, limit=limit, known=known)
     np.testing.assert_array_equal(ours, greedy(matrix, 1e-6, limit, 0))
+
+
+@pytest.mark.parametrize("n", [60, 1000])
+def test_pivots_are_those_of_the_textbook_algorithm(n):
+    check_pivots(pivoted_cholesky, n)
+
+
+def first_columns(atoms, *, bound, limit, known=None):
+    """Cholesky without pivots: the first column that the chosen ones do not span."""
+    left, picks = atoms.kernel(atoms), []
+    if known is not None:
+        left -= known @ known.T
+    for k, own in enumerate(atoms.diagonal):
+        if left[k, k] > bound * own and len(picks) < limit:
+            picks.append(k)
+            left -= np.outer(left[k], left[k]) / left[k, k]
+    return np.array(picks)
+
+
+def stale_residual(atoms, *, bound, limit, known=None):
+    """The residual is taken once and not after every pivot."""
+    known = np.zeros((atoms.n_references, 1)) if known is None else known
+    share = 1.0 - (known**2).sum(axis=1) / atoms.diagonal
+    return np.argsort(-share, kind="stable")[:limit]
+
+
+def pools_one_after_another(atoms, *, bound, limit, known=None):
+    """A pool is used up although a candidate outside it leads."""
+    half = atoms.n_references // 2
+    parts = []
+    for part in (np.arange(half), np.arange(half, atoms.n_references)):
+        some = None if known is None else known[part]
+        chosen = pivoted_cholesky(
+            atoms.subset(part), bound=bound, limit=limit, known=some
+        )
+        parts.append(part[chosen])
+    return np.concatenate(parts)[:limit]
+
+
+def smallest_residual(atoms, *, bound, limit, known=None):
+    chosen = pivoted_cholesky(atoms, bound=bound, limit=limit, known=known)
+    return chosen[::-1]
+
+
+def one_too_few(atoms, *, bound, limit, known=None):
+    return pivoted_cholesky(atoms, bound=bound, limit=limit, known=known)[:-1]
+
+
+def nothing_known(atoms, *, bound, limit, known=None):
+    return pivoted_cholesky(atoms, bound=bound, limit=limit)
+
+
+@pytest.mark.parametrize("n", [60, 1000])
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        first_columns,
+        stale_residual,
+        pools_one_after_another,
+        smallest_residual,
+        one_too_few,
+        nothing_known,
+    ],
+)
+def test_check_of_the_pivots_rejects(mutant, n):
+    with pytest.raises(AssertionError):
+        check_pivots(mutant, n)
 
 
 def test_candidates_spanned_by_known_references_are_not_chosen():
@@ -79,19 +145,48 @@ def test_candidates_spanned_by_known_references_are_not_chosen():
     assert grown.spilling(atoms).max() <= 1e-2 * (1 + 1e-6)
 
 
-def test_trace_error_of_a_rank_eight_kernel_ends_at_eight_columns():
+def check_columns_of_rank_eight(select):
     atoms = random_environments(100, q=8)
-    matrix = atoms.kernel(atoms)
+    matrix, own = atoms.kernel(atoms), atoms.diagonal
     tail = np.append(np.cumsum(eigvalsh(matrix))[::-1][1:], 0.0)
-    chosen = pivoted_cholesky(atoms, bound=1e-10, limit=100)
+    chosen = select(atoms, bound=1e-10, limit=100)
     assert len(chosen) == 8
+    left = own.copy()
     for k in range(1, 9):
+        # Each column is the one that those before it leave most of.
+        share = left / own
+        assert share[chosen[k - 1]] >= share.max() - 1e-9
         inner, cross = chosen[:k], matrix[:, chosen[:k]]
         block = matrix[np.ix_(inner, inner)]
-        error = np.trace(matrix) - np.trace(cross @ solve(block, cross.T))
-        # The eigenvectors are the best k columns there are.
-        assert error >= tail[k - 1] - 1e-9
-        assert (error < 1e-9) == (k == 8)
+        left = own - (cross * solve(block, cross.T).T).sum(axis=1)
+        # The trace error is what is left of the diagonal, and the eigenvectors are
+        # the best k columns there are.
+        assert left.sum() >= tail[k - 1] - 1e-9
+        assert (left.sum() < 1e-9) == (k == 8)
+
+
+def test_trace_error_of_a_rank_eight_kernel_ends_at_eight_columns():
+    check_columns_of_rank_eight(pivoted_cholesky)
+
+
+def beyond_the_rank(atoms, *, bound, limit, known=None):
+    return pivoted_cholesky(atoms, bound=-1.0, limit=9)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        first_columns,
+        stale_residual,
+        pools_one_after_another,
+        smallest_residual,
+        one_too_few,
+        beyond_the_rank,
+    ],
+)
+def test_check_of_the_columns_of_rank_eight_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_columns_of_rank_eight(mutant)
 
 
 def test_isolated_atoms_are_never_chosen():
