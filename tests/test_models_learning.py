@@ -11,6 +11,7 @@ from otf.calculators.stillinger_weber import StillingerWeber
 from otf.configuration import Configuration, Labels
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import OTFError
+from otf.models import training
 from otf.models.basis import Basis
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Gaussian, Polynomial
@@ -116,19 +117,22 @@ def assert_equal_models(one, other, configuration, tolerance=1e-8):
 # ---------------------------------------------------------------------------- rows
 
 
-@pytest.mark.parametrize("covariance", [Polynomial(4), Gaussian(0.4)], ids=repr)
-def test_force_and_strain_rows_are_derivatives_of_energy_rows(covariance):
-    m = model(covariance=covariance, descriptor=descriptor((SILICON, GERMANIUM)))
+def mixed_crystal():
     rng = np.random.default_rng(1)
-    mixed = rng.permutation([SILICON] * 5 + [GERMANIUM] * 3)
-    c = crystal(rng, numbers=mixed)
+    numbers = rng.permutation([SILICON] * 5 + [GERMANIUM] * 3)
+    return crystal(rng, numbers=numbers)
+
+
+def check_rows(rows_of, covariance):
+    m = model(covariance=covariance, descriptor=descriptor((SILICON, GERMANIUM)))
+    c = mixed_crystal()
     m.prepare([c])
     references = m.basis.references.like(m.describe(c)).subset(np.arange(6))
 
     def energies(configuration):
         return raw_rows(m.descriptor, references, m.describe(configuration)).energy
 
-    rows = raw_rows(m.descriptor, references, m.describe(c))
+    rows = rows_of(m.descriptor, references, m.describe(c))
     for atom, axis in ((0, 0), (3, 2)):
 
         def moved(x, atom=atom, axis=axis):
@@ -144,6 +148,96 @@ def test_force_and_strain_rows_are_derivatives_of_energy_rows(covariance):
         assert (
             np.abs(rows.strain[k] - expected).max() < 1e-7 * np.abs(rows.strain).max()
         )
+    # Nothing pulls the whole.
+    total = rows.forces.reshape(8, 3, -1).sum(axis=0)
+    assert np.abs(total).max() < 1e-12 * np.abs(rows.forces).max() * 8
+
+
+@pytest.mark.parametrize("covariance", [Polynomial(4), Gaussian(0.4)], ids=repr)
+def test_force_and_strain_rows_are_derivatives_of_energy_rows(covariance):
+    check_rows(raw_rows, covariance)
+
+
+def scaled_strain(*factors):
+    """Return rows whose strain derivatives are multiplied by six factors."""
+
+    def rows_of(descriptor, references, environments):
+        rows = raw_rows(descriptor, references, environments)
+        return replace(rows, strain=rows.strain * np.array(factors)[:, None])
+
+    return rows_of
+
+
+def voigt_in_another_order(descriptor, references, environments):
+    rows = raw_rows(descriptor, references, environments)
+    return replace(rows, strain=rows.strain[[0, 1, 2, 5, 4, 3]])
+
+
+def one_force_of_wrong_sign(descriptor, references, environments):
+    rows = raw_rows(descriptor, references, environments)
+    return replace(
+        rows, forces=rows.forces * np.where(np.arange(24) == 11, -1, 1)[:, None]
+    )
+
+
+def without_the_own_force(descriptor, references, environments):
+    """Centres push their neighbours and are not pushed back."""
+    slopes = references.slopes(environments)
+    rows = raw_rows(descriptor, references, environments)
+    forces = np.zeros_like(rows.forces)
+    for atom in range(8):
+        alone = (np.arange(8) == atom)[:, None]
+        part, _ = descriptor.gradient_rows(
+            environments,
+            references.directions,
+            references.species,
+            alone * slopes.alpha,
+            alone * slopes.gamma,
+        )
+        part[3 * atom : 3 * atom + 3] = 0.0
+        forces += part
+    return replace(rows, forces=forces)
+
+
+def without_the_norm(descriptor, references, environments):
+    """The derivative of |X_i| is forgotten."""
+    slopes = references.slopes(environments)
+    forces, strain = descriptor.gradient_rows(
+        environments,
+        references.directions,
+        references.species,
+        slopes.alpha,
+        0.0 * slopes.gamma,
+    )
+    return replace(
+        raw_rows(descriptor, references, environments), forces=forces, strain=strain
+    )
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        scaled_strain(1, 1, 1, 0.5, 0.5, 0.5),
+        scaled_strain(1, 1, 1, 1, -1, 1),
+        scaled_strain(-1, -1, -1, -1, -1, -1),
+        voigt_in_another_order,
+        one_force_of_wrong_sign,
+        without_the_own_force,
+        without_the_norm,
+    ],
+    ids=[
+        "half the shear",
+        "sign of xz",
+        "pressure for stress",
+        "order of Voigt",
+        "sign of a force",
+        "no own force",
+        "no norm",
+    ],
+)
+def test_check_of_the_rows_rejects(mutant):
+    with pytest.raises(AssertionError):
+        check_rows(mutant, Polynomial(4))
 
 
 def smooth_frame(margin=5e-3):
@@ -160,11 +254,49 @@ def smooth_frame(margin=5e-3):
     raise AssertionError("no such structure")
 
 
-def test_predicted_forces_and_stress_are_derivatives_of_the_energy(learned):
+def check_prediction(learned):
     c = smooth_frame()
     check_forces(AsPotential(learned), c, tolerance=1e-7)
     total = learned.predict(c).forces.sum(axis=0)
     assert np.abs(total).max() < 1e-10
+
+
+def test_predicted_forces_and_stress_are_derivatives_of_the_energy(learned):
+    check_prediction(learned)
+
+
+class Altered:
+    """A model whose predictions are not what they should be."""
+
+    def __init__(self, inner, change):
+        self.inner, self.change = inner, change
+
+    def predict(self, configuration):
+        return self.change(self.inner.predict(configuration), configuration)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda p, c: replace(p, stress=-p.stress),
+        lambda p, c: replace(p, stress=p.stress * [1, 1, 1, 0.5, 0.5, 0.5]),
+        lambda p, c: replace(p, stress=p.stress[[0, 1, 2, 5, 4, 3]]),
+        lambda p, c: replace(p, stress=p.stress * c.volume),
+        lambda p, c: replace(p, forces=p.forces + 1e-6),
+        lambda p, c: replace(p, energy=p.energy / c.n_atoms),
+    ],
+    ids=[
+        "pressure for stress",
+        "half the shear",
+        "order of Voigt",
+        "no volume",
+        "the whole is pulled",
+        "energy of an atom",
+    ],
+)
+def test_check_of_the_prediction_rejects(learned, mutant):
+    with pytest.raises(AssertionError):
+        check_prediction(Altered(learned, mutant))
 
 
 def test_prediction_is_the_rows_times_the_weights(learned):
@@ -264,16 +396,12 @@ def test_kernel_ridge_is_linear_ridge_in_the_dual_form(ratio):
 # -------------------------------------------------------------------------- growth
 
 
-@pytest.mark.parametrize(
-    ("prior", "tolerance"),
-    # On raw weights the Gram matrix is as ill-conditioned as K_BB itself.
-    [("whitened", 1e-8), ("identity", 1e-6)],
-)
-def test_two_hundred_changes_equal_a_fit_from_scratch(prior, tolerance):
+def grown(prior, n_changes):
+    """Return a model after many changes, frames and references in and out."""
     rng = np.random.default_rng(3)
     m = model(prior=prior)
     m.extend(frames(3), [np.arange(8)] * 3)
-    for _ in range(200):
+    for _ in range(n_changes):
         what = rng.integers(4)
         if what == 3:
             m.extend([labelled(crystal(rng))], [rng.choice(8, 2, replace=False)])
@@ -283,7 +411,10 @@ def test_two_hundred_changes_equal_a_fit_from_scratch(prior, tolerance):
             m.append_references(atoms.subset(np.argsort(-spilling)[:1]))
         elif m.n_references > 12:
             m.drop_references(np.sort(rng.choice(m.n_references, 2, replace=False)))
-    assert m.n_frames > 30
+    return m
+
+
+def check_growth(m, tolerance):
     scratch = from_scratch(m)
     for one in (m, scratch):
         # Hyper-parameters held fixed: s_w and s_v would follow the last digits.
@@ -293,15 +424,71 @@ def test_two_hundred_changes_equal_a_fit_from_scratch(prior, tolerance):
         assert_equal_models(m, scratch, c, tolerance)
 
 
-def test_order_of_frames_does_not_matter():
+@pytest.mark.parametrize(
+    ("prior", "tolerance"),
+    # On raw weights the Gram matrix is as ill-conditioned as K_BB itself.
+    [("whitened", 1e-8), ("identity", 1e-6)],
+)
+def test_two_hundred_changes_equal_a_fit_from_scratch(prior, tolerance):
+    m = grown(prior, 200)
+    assert m.n_frames > 30
+    check_growth(m, tolerance)
+
+
+class StaleRows(RowBlock):
+    """The Gram matrix does not follow new rows."""
+
+    def add_rows(self, rows, labels):
+        gram = self.gram.copy()
+        super().add_rows(rows, labels)
+        if gram.any():
+            self.gram = gram
+
+
+class StaleCross(RowBlock):
+    """New columns know themselves and not the old ones."""
+
+    def add_columns(self, columns):
+        m = self.n_columns
+        super().add_columns(columns)
+        self.gram[:m, m:] = self.gram[m:, :m] = 0.0
+
+
+class StaleRotation(RowBlock):
+    """References leave the Gram matrix by rows and columns, without the rotation."""
+
+    def rotate(self, rotation, first):
+        gram = self.gram
+        super().rotate(rotation, first)
+        kept = self.n_columns
+        self.gram = gram[:kept, :kept].copy()
+
+
+class LastRowsOnly(RowBlock):
+    """New columns are computed for the newest frames only."""
+
+    def add_columns(self, columns):
+        columns = columns.copy()
+        columns[: len(columns) // 2] = 0.0
+        super().add_columns(columns)
+
+
+@pytest.mark.parametrize("mutant", [StaleRows, StaleCross, StaleRotation, LastRowsOnly])
+def test_check_of_growth_rejects(mutant, monkeypatch):
+    with monkeypatch.context() as planted:
+        planted.setattr(training, "RowBlock", mutant)
+        m = grown("whitened", 20)
+    with pytest.raises(AssertionError):
+        check_growth(m, 1e-8)
+
+
+def check_order_of_frames():
     data = frames(6)
-    one, other = model(), model()
+    one, shuffled = model(), model()
     one.extend(data, [None] * 6)
-    other.extend(data, [None] * 6)
-    shuffled = model()
     shuffled.descriptor = one.descriptor
     shuffled.basis = Basis.of(one.basis.references, 1e-8)
-    shuffled.training.blocks = {k: RowBlock(one.n_references) for k in KINDS}
+    shuffled.training.blocks = {k: training.RowBlock(one.n_references) for k in KINDS}
     for k in (4, 0, 5, 2, 1, 3):
         frame = StoredFrame.of(*data[k], one.baseline)
         shuffled.training.add(
@@ -312,6 +499,27 @@ def test_order_of_frames_does_not_matter():
         m.fit_weights()
     # e0 starts from the first frame, and is determined here.
     assert_equal_models(one, shuffled, frames(1, seed=4)[0][0])
+
+
+def test_order_of_frames_does_not_matter():
+    check_order_of_frames()
+
+
+class Fading(RowBlock):
+    """Older rows count less and less."""
+
+    def add_rows(self, rows, labels):
+        self._store[: self.n_rows] *= 0.99
+        self._labels[: self.n_rows] *= 0.99
+        self.gram *= 0.99**2
+        super().add_rows(rows, labels)
+
+
+@pytest.mark.parametrize("mutant", [StaleRows, Fading])
+def test_check_of_the_order_of_frames_rejects(mutant, monkeypatch):
+    monkeypatch.setattr(training, "RowBlock", mutant)
+    with pytest.raises(AssertionError):
+        check_order_of_frames()
 
 
 def test_extend_takes_references_until_none_spills(learned):
@@ -450,23 +658,33 @@ def test_an_isolated_atom_has_the_energy_of_its_element(learned):
     assert u.local[0] == 0.0
 
 
-def test_far_from_the_data_spilling_grows_where_the_force_deviation_saturates():
+def check_watched_far_from_the_data(measure):
     # Compression and rattling far beyond anything labelled.
     m = model()
     m.extend(frames(10, rattle=0.08))
     m.fit_weights()
-    sigma, spilling, error = [], [], []
+    sigma, watched, error = [], [], []
     for rattle, scale in ((0.08, 1.0), (0.3, 0.9), (0.6, 0.8)):
         c, labels = frames(1, seed=2, rattle=rattle, scale=scale)[0]
         u = m.force_uncertainty(c)
         sigma.append(u.forces.max())
-        spilling.append(u.spilling.max())
+        watched.append(measure(u).max())
         error.append(np.abs(m.predict(c).forces - labels.forces).max())
     assert error[2] > 100 * error[0]
-    assert spilling[0] < spilling[1] < spilling[2]
-    assert spilling[2] > 100 * spilling[0]
+    assert watched[0] < watched[1] < watched[2]
+    assert watched[2] > 100 * watched[0]
     # The deviation misses most of the growth of the error.
     assert error[2] / sigma[2] > 5 * error[0] / sigma[0]
+
+
+def test_far_from_the_data_spilling_grows_where_the_force_deviation_saturates():
+    check_watched_far_from_the_data(lambda u: u.spilling)
+
+
+@pytest.mark.parametrize("measure", ["forces", "stress"])
+def test_check_far_from_the_data_rejects_deviations_alone(measure):
+    with pytest.raises(AssertionError):
+        check_watched_far_from_the_data(lambda u: getattr(u, measure))
 
 
 def test_prior_precision_is_held_until_five_structures_have_forces():
