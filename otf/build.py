@@ -31,7 +31,7 @@ from otf.models.interface import RowNoise, RowWeights
 from otf.recording import JournalBook
 from otf.settings.start import starting_point
 from otf.state import State
-from otf.store.extxyz import read_frames
+from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
 from otf.store.run_reader import RunView
 
 if TYPE_CHECKING:
@@ -288,22 +288,25 @@ def learned_frames(
     Raises
     ------
     InputError
-        When a run had another reference.
+        When one had another reference.
     StoreError
         When one cannot be read.
     """
     frames: list[tuple[Configuration, Labels]] = []
     for name in settings.learning.start_from:
         path = settings.resolve(name)
-        if not path.is_dir():
-            frames += read_frames(path)
-            continue
-        view = RunView.load(path)
-        for label in view.labels:
-            if label.fingerprint != fingerprint:
-                raise InputError(
-                    f"{path} was labelled by another reference or other arguments; "
-                    "energies of two references do not mix (learning.start_from)"
-                )
-            frames.append((label.configuration, label.labels))
+        if path.is_dir():
+            labels = RunView.load(path).labels
+            found = [(label.configuration, label.labels) for label in labels]
+            marks = {label.fingerprint for label in labels}
+        else:
+            found = read_frames(path)
+            # A file need not say who labelled it.
+            marks = set(comment_values(path, FINGERPRINT, n_frames=len(found))) - {""}
+        if marks - {fingerprint}:
+            raise InputError(
+                f"{path} was labelled by another reference or other arguments; "
+                "energies of two references do not mix (learning.start_from)"
+            )
+        frames += found
     return frames

@@ -25,7 +25,7 @@ from otf.configuration import Configuration, Labels
 from otf.deploy.saved_model import load_model
 from otf.errors import InputError
 from otf.store.entries import Label, Start
-from otf.store.extxyz import write_frames
+from otf.store.extxyz import read_frames, write_frames
 from otf.store.labels import label_key
 from otf.store.model_file import read_model
 from otf.store.run_files import RunFiles
@@ -214,6 +214,16 @@ def test_runs_of_different_references_are_not_mixed(folder, capsys):
     run_folder(folder / "two", silicon(2, seed=5), "b")
     with pytest.raises(InputError, match=r"one and .*two were .* do not mix"):
         read_dataset([folder / "one", folder / "two"])
+
+
+def test_files_that_say_who_labelled_them_are_not_mixed_with_other_runs(folder):
+    run_folder(folder / "run", silicon(2, seed=4), "a")
+    write_frames(folder / "one.xyz", silicon(2, seed=5), fingerprints=["b", "b"])
+    with pytest.raises(InputError, match=r"run and .*one\.xyz were .* do not mix"):
+        read_dataset([folder / "run", folder / "one.xyz"])
+    write_frames(folder / "two.xyz", silicon(2, seed=5), fingerprints=["a", ""])
+    data = read_dataset([folder / "run", folder / "two.xyz", folder / "train.xyz"])
+    assert len(data.frames) == 4 + len(read_frames(folder / "train.xyz"))
 
 
 def test_a_refit_takes_the_settings_of_the_run_and_no_cap(folder, capsys):

@@ -16,7 +16,9 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from otf.cli import main
+from otf.configuration import Configuration, Labels
 from otf.store.checkpoint import Checkpoints, load_newest
+from otf.store.extxyz import write_frames
 from otf.store.frames import read_frames
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
@@ -230,6 +232,17 @@ def test_start_from_takes_over_the_labels_of_another_run(prepare, tmp_path):
     assert view.retrains[0].n_frames == paid
     assert len(view.labels) < paid
     assert "start" not in {d.reason for d in view.decisions}
+
+
+def test_start_from_takes_no_file_of_another_reference(prepare, tmp_path, capsys):
+    path = prepare(steps=10, learning='start_from = ["labels.xyz"]')
+    c = Configuration.from_atoms(bulk("Si", "diamond", a=5.431, cubic=True))
+    frame = (c, Labels(-30.0, np.zeros((8, 3)), np.zeros(6)))
+    write_frames(tmp_path / "labels.xyz", [frame], fingerprints=["another"])
+    assert main(["run", str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "labelled by another reference" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_learned_model_runs_alone_with_the_same_input(prepare, tmp_path):

@@ -14,7 +14,7 @@ from otf.commands.labeller import Labeller
 from otf.commands.pool import Rules, Selection, first_batch
 from otf.configuration import Configuration, Labels
 from otf.errors import InputError, ReferenceFailure
-from otf.store.extxyz import read_frames, write_frames
+from otf.store.extxyz import FINGERPRINT, comment_values, read_frames, write_frames
 from otf.testing import strained
 
 INPUT = """
@@ -56,9 +56,10 @@ def without_labels(c):
 class Counting:
     """A reference that counts, and fails where it is told to."""
 
-    def __init__(self, fails=()):
+    def __init__(self, fails=(), name="sw"):
         self.n_calls = 0
         self.fails = fails
+        self.name = name
 
     def label(self, configuration):
         self.n_calls += 1
@@ -67,7 +68,7 @@ class Counting:
         return labels_of(configuration)
 
     def fingerprint(self, configuration):
-        return "sw"
+        return self.name
 
 
 def silent(stage, done, total):
@@ -177,6 +178,58 @@ def test_a_later_call_takes_the_labels_from_the_file(settings, tmp_path):
     assert len(labeller.frames) == 8
 
 
+def marks(path):
+    n_frames = len(read_frames(path))
+    return comment_values(path, FINGERPRINT, n_frames=n_frames)
+
+
+def test_labels_say_which_reference_gave_them(settings, tmp_path):
+    chooser, _ = selection(settings, tmp_path, silicon(6, seed=1), batch=3, budget=6)
+    list(chooser.cycles())
+    assert marks(tmp_path / "labelled.xyz") == ["sw"] * 6
+
+
+def test_labels_of_another_reference_are_not_taken(settings, tmp_path):
+    pool = silicon(6, seed=1)
+    first, _ = selection(settings, tmp_path, pool, batch=3, budget=4)
+    list(first.cycles())
+    paid = (tmp_path / "labelled.xyz").read_bytes()
+    other = Counting(name="sw of other arguments")
+    with pytest.raises(InputError, match=r"labelled\.xyz was labelled by another"):
+        selection(settings, tmp_path, pool, reference=other, batch=3)
+    assert other.n_calls == 0
+    assert (tmp_path / "labelled.xyz").read_bytes() == paid
+
+
+def test_labels_that_do_not_say_who_gave_them_are_taken(settings, tmp_path):
+    pool = silicon(4, seed=1)
+    write_frames(tmp_path / "labelled.xyz", [(c, labels_of(c)) for c in pool[:3]])
+    chooser, labeller = selection(settings, tmp_path, pool, budget=4)
+    assert len(labeller.frames) == 3
+    list(chooser.cycles())
+    assert marks(tmp_path / "labelled.xyz") in (["", "", "", "sw"], [""] * 3)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_pool_of_another_reference_is_refused(tmp_path, asked):
+    frames = [(c, labels_of(c)) for c in silicon(2, seed=1)]
+    path = tmp_path / "labelled.xyz"
+    write_frames(path, frames[:1], fingerprints=["sw"])
+    reference = Counting() if asked else None
+    with pytest.raises(InputError, match="the pool"):
+        Labeller(frames, path, reference, fingerprints=["", "other"])
+    labeller = Labeller(frames, path, reference, fingerprints=["", "sw"])
+    labeller.label(1)
+    assert marks(path) == ["sw", "sw"]
+
+
+def test_what_a_structure_without_labels_says_of_a_reference_is_void(tmp_path):
+    bare = [(c, without_labels(c)) for c in silicon(2, seed=1)]
+    path = tmp_path / "labelled.xyz"
+    Labeller(bare, path, Counting(), fingerprints=["other", ""]).label(0)
+    assert marks(path) == ["sw"]
+
+
 def test_a_structure_the_reference_fails_on_is_left_out(settings, tmp_path, caplog):
     reference = Counting(fails=(2,))
     chooser, labeller = selection(
@@ -224,6 +277,22 @@ def test_the_command_prints_one_line_for_each_cycle(tmp_path, capsys):
     assert "8 reference calls" in printed
     data = str(tmp_path / "labelled.xyz")
     assert main(["evaluate", str(tmp_path / "model.h5"), data]) == 0
+
+
+def test_the_command_refuses_labels_of_other_arguments(tmp_path, capsys):
+    pool = [(c, without_labels(c)) for c in silicon(6, seed=1)]
+    write_frames(tmp_path / "pool.xyz", pool)
+    text = INPUT.replace('"stillinger-weber"', '"lennard-jones"')
+    arguments = "\n[reference.arguments]\nsigma_A.Si = 2.0\nepsilon_eV.Si = {}\n"
+    (tmp_path / "input.toml").write_text(text + arguments.format(0.5))
+    assert command(tmp_path, "--labels", "4") == 0
+    assert command(tmp_path, "--labels", "4") == 0
+    (tmp_path / "input.toml").write_text(text + arguments.format(0.6))
+    capsys.readouterr()
+    assert command(tmp_path, "--labels", "4") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "labelled by another reference or other arguments" in line
+    assert "--labelled" in line
 
 
 def test_a_pool_without_labels_and_calculator_is_refused_at_once(tmp_path, capsys):

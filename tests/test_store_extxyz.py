@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from otf.configuration import Configuration, Labels, masked_stress
 from otf.errors import StoreError
-from otf.store.extxyz import read_frames, write_frames
+from otf.store.extxyz import FINGERPRINT, comment_values, read_frames, write_frames
 
 VOIGT = np.array([0.01, 0.02, 0.03, 0.004, 0.005, 0.006])
 FULL = np.array([[0.01, 0.006, 0.005], [0.006, 0.02, 0.004], [0.005, 0.004, 0.03]])
@@ -161,6 +161,23 @@ def test_everything_a_configuration_can_hold_comes_back(tmp_path):
     assert found.magnetic_moments.tobytes() == c.magnetic_moments.tobytes()
     assert not found.cell.any()
     assert np.isnan(labels.energy)
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.xyz.gz"])
+def test_frames_say_which_reference_labelled_them(tmp_path, name):
+    frames = [labelled(seed=k) for k in range(3)]
+    marks = ["code 1.0", "", "0123456789"]
+    write_frames(tmp_path / name, frames, fingerprints=marks)
+    assert comment_values(tmp_path / name, FINGERPRINT, n_frames=3) == marks
+    # A key that another one ends with is another key, and lines that do not fit say
+    # nothing.
+    assert comment_values(tmp_path / name, "fingerprint", n_frames=3) == [""] * 3
+    assert comment_values(tmp_path / name, FINGERPRINT, n_frames=4) == [""] * 4
+    for (c, labels), (d, same) in zip(
+        frames, read_frames(tmp_path / name), strict=True
+    ):
+        np.testing.assert_array_equal(c.positions, d.positions)
+        assert labels.energy == same.energy
 
 
 def test_ase_reads_what_is_written(tmp_path):

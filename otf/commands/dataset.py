@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
-import re
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otf.errors import InputError
 from otf.settings.wording import nearest
-from otf.store.extxyz import read_frames
+from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
 from otf.store.labels import label_key
 from otf.store.run_reader import RunView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from otf.configuration import Configuration, Labels
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     Frame = tuple[Configuration, Labels]
 
 logger = logging.getLogger(__name__)
-
-_GROUP = re.compile(r'\bconfig_type=(?:"([^"]*)"|(\S+))')
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,36 +52,48 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
     Raises
     ------
     InputError
-        When a path does not exist, holds no labels, or two runs had different
-        references.
+        When a path does not exist, holds no labels, or two had different references.
     StoreError
         When a file cannot be read.
     """
     frames: list[Frame] = []
     groups: list[str] = []
-    prints: dict[str, Path] = {}
+    prints: dict[str, set[str]] = {}
     for path in paths:
         require_exists(path)
         if path.is_dir():
             view = RunView.load(path)
-            for label in view.labels:
-                prints.setdefault(label.fingerprint, path)
+            marks = [label.fingerprint for label in view.labels]
             found = [(label.configuration, label.labels) for label in view.labels]
             names = [""] * len(found)
         else:
             found = read_frames(path)
-            names = _groups(path, len(found))
+            marks = comment_values(path, FINGERPRINT, n_frames=len(found))
+            names = comment_values(path, "config_type", n_frames=len(found))
+        prints[str(path)] = set(marks)
         kept = _labelled(found, path)
         frames += [found[k] for k in kept]
         groups += [names[k] for k in kept]
-    if len(prints) > 1:
-        first, second = list(dict.fromkeys(map(str, prints.values())))[-2:]
-        msg = (
-            f"{first} and {second} were labelled by different references; energies of "
-            "two references do not mix: fit one of them"
-        )
-        raise InputError(msg)
+    require_one_reference(prints)
     return Dataset(frames, groups)
+
+
+def require_one_reference(prints: Mapping[str, set[str]]) -> None:
+    """Raise InputError when two sources of labels had no reference in common.
+
+    Parameters
+    ----------
+    prints
+        Fingerprints in every source, by its name; an empty one is not known.
+    """
+    known = {name: marks - {""} for name, marks in prints.items() if marks - {""}}
+    for (first, one), (second, other) in combinations(known.items(), 2):
+        if not one & other:
+            msg = (
+                f"{first} and {second} were labelled by different references; energies "
+                "of two references do not mix: take one of them"
+            )
+            raise InputError(msg)
 
 
 def require_exists(path: Path) -> None:
@@ -155,18 +164,3 @@ def _labelled(frames: Sequence[Frame], path: Path) -> list[int]:
             path,
         )
     return kept
-
-
-def _groups(path: Path, n_frames: int) -> list[str]:
-    """Return the ``config_type`` of every frame; empty where the lines do not fit."""
-    content = path.read_bytes()
-    if content.startswith(b"\x1f\x8b"):
-        content = gzip.decompress(content)
-    lines = content.decode().splitlines()
-    groups: list[str] = []
-    at = 0
-    while at + 1 < len(lines) and lines[at].strip().isdecimal():
-        found = _GROUP.search(lines[at + 1])
-        groups.append((found[1] or found[2] or "") if found else "")
-        at += 2 + int(lines[at])
-    return groups if len(groups) == n_frames else [""] * n_frames

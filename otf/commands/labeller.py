@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.commands.dataset import require_one_reference
 from otf.errors import InputError, ReferenceFailure
-from otf.store.extxyz import read_frames, write_frames
+from otf.store.extxyz import FINGERPRINT, comment_values, read_frames, write_frames
 from otf.store.labels import label_key
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Labeller:
         are not labelled again.
     reference
         Asked where the pool has no labels; None when there is none.
+    fingerprints
+        Of the references that labelled the structures of the pool, as far as known.
 
     Attributes
     ----------
@@ -46,6 +49,8 @@ class Labeller:
 
     Raises
     ------
+    InputError
+        When the labels there are come from another reference.
     StoreError
         When ``path`` holds something that cannot be read.
     """
@@ -55,12 +60,26 @@ class Labeller:
         pool: Sequence[Frame],
         path: Path,
         reference: ReferenceCalculator | None,
+        *,
+        fingerprints: Sequence[str] | None = None,
     ) -> None:
-        self.frames: list[Frame] = read_frames(path) if path.exists() else []
+        self.frames: list[Frame] = []
+        self._marks: list[str] = []
+        if path.exists():
+            self.frames = read_frames(path)
+            n_frames = len(self.frames)
+            self._marks = comment_values(path, FINGERPRINT, n_frames=n_frames)
         self.n_calls = 0
         self._pool = pool
         self._path = path
+        self._pool_marks = [
+            mark if is_complete(labels) else ""
+            for mark, (_, labels) in zip(
+                fingerprints or [""] * len(pool), pool, strict=True
+            )
+        ]
         self._reference = reference
+        self._require_one_reference()
         self._known = {label_key(configuration, "") for configuration, _ in self.frames}
         self._n_failures = 0
 
@@ -83,25 +102,48 @@ class Labeller:
             When the disk is full or fails.
         """
         configuration, labels = self._pool[index]
+        mark = self._pool_marks[index]
         if not is_complete(labels):
             computed = self._compute(index)
             if computed is None:
                 return None
-            labels = computed
+            labels, mark = computed
         self.frames.append((configuration, labels))
+        self._marks.append(mark)
         self._known.add(label_key(configuration, ""))
-        write_frames(self._path, self.frames)
+        write_frames(self._path, self.frames, fingerprints=self._marks)
         return labels
 
-    def _compute(self, index: int) -> Labels | None:
+    def _require_one_reference(self) -> None:
+        mine, pool = str(self._path), "the pool"
+        if self._reference is None:
+            require_one_reference({mine: set(self._marks), pool: set(self._pool_marks)})
+            return
+        for where, frames, marks in (
+            (mine, self.frames, self._marks),
+            (pool, self._pool, self._pool_marks),
+        ):
+            for (configuration, _), mark in zip(frames, marks, strict=True):
+                if mark and mark != self._reference.fingerprint(configuration):
+                    msg = (
+                        f"{where} was labelled by another reference or other arguments "
+                        "than those of the input file; energies of two references do "
+                        "not mix: give --labelled the name of a new file, or take the "
+                        "same reference"
+                    )
+                    raise InputError(msg)
+
+    def _compute(self, index: int) -> tuple[Labels, str] | None:
+        """Return labels of the reference and its fingerprint."""
         if self._reference is None:
             msg = (
                 f"structure {index} of the pool has no energy and forces, and there is "
                 "no calculator to ask: add [reference] to the input file"
             )
             raise InputError(msg)
+        configuration = self._pool[index][0]
         try:
-            labels = self._reference.label(self._pool[index][0])
+            labels = self._reference.label(configuration)
         except ReferenceFailure as error:
             self._n_failures += 1
             if self._n_failures >= MOST_FAILURES:
@@ -110,7 +152,7 @@ class Labeller:
             return None
         self._n_failures = 0
         self.n_calls += 1
-        return labels
+        return labels, self._reference.fingerprint(configuration)
 
 
 def is_complete(labels: Labels) -> bool:

@@ -13,7 +13,7 @@ from otf.commands.pool import Cycle, Rules, Selection
 from otf.commands.stages import Stages
 from otf.configuration import species_of
 from otf.errors import InputError
-from otf.store.extxyz import read_frames
+from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
 
 if TYPE_CHECKING:
     import argparse
@@ -81,7 +81,8 @@ def main(arguments: argparse.Namespace) -> int:
     settings = model_settings(arguments.input)
     pool = read_frames(arguments.pool)
     reference = reference_for(settings, pool)
-    labeller = Labeller(pool, labelled, reference)
+    marks = comment_values(arguments.pool, FINGERPRINT, n_frames=len(pool))
+    labeller = Labeller(pool, labelled, reference, fingerprints=marks)
     stages = Stages()
     try:
         selection = _select(arguments, settings, pool, labeller, stages)

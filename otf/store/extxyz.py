@@ -4,12 +4,16 @@ Names of labels differ between programs. A frame is searched for one family of n
 after the other (``REF_``, ``DFT_``, plain ...), and all its labels come from the first
 family found, so that energies of one method never meet forces of another. Where both
 stand, ``free_energy`` goes before ``energy``: forces are the gradient of the former.
+
+Frames may carry the fingerprint of the reference that labelled them, as the journals of
+runs do, so that labels of two references are not taken for one another's.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import re
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -32,6 +36,7 @@ ENERGIES = ("free_energy", "energy", "Energy", "total_energy", "TotEnergy")
 FORCES = ("forces", "force", "Forces")
 STRESSES = ("stress", "Stress")
 VIRIALS = ("virial", "virials", "Virial")
+FINGERPRINT = "reference_fingerprint"
 CLOSEST = 0.1  # angstrom; nearer atoms are one atom written twice
 _GZIP = b"\x1f\x8b"
 
@@ -65,11 +70,47 @@ def read_frames(path: Path) -> list[LabelledFrame]:
     return [_frame(atoms, f"{path}, frame {k}") for k, atoms in enumerate(frames)]
 
 
-def write_frames(path: Path, frames: Sequence[LabelledFrame]) -> None:
+def comment_values(path: Path, key: str, *, n_frames: int) -> list[str]:
+    """Return what the comment line of every frame says of a key.
+
+    Empty where it says nothing, and everywhere when the lines do not fit the number of
+    frames that were read.
+
+    Raises
+    ------
+    StoreError
+        When the file cannot be read.
+    """
+    pattern = re.compile(rf'(?<!\S){re.escape(key)}=(?:"([^"]*)"|(\S+))')
+    lines = _text(path).splitlines()
+    values: list[str] = []
+    at = 0
+    while at + 1 < len(lines) and lines[at].strip().isdecimal():
+        found = pattern.search(lines[at + 1])
+        values.append((found[1] or found[2] or "") if found else "")
+        at += 2 + int(lines[at])
+    return values if len(values) == n_frames else [""] * n_frames
+
+
+def write_frames(
+    path: Path,
+    frames: Sequence[LabelledFrame],
+    *,
+    fingerprints: Sequence[str] | None = None,
+) -> None:
     """Write frames as extended XYZ, gzipped when the name ends in .gz.
 
     All digits are kept, so that a structure read again is the same to the last bit.
     Labels that are NaN as a whole are left out.
+
+    Parameters
+    ----------
+    path
+        An existing file is replaced.
+    frames
+        Structures with their labels.
+    fingerprints
+        Of the reference of every frame; empty where it is not known.
 
     Raises
     ------
@@ -77,8 +118,10 @@ def write_frames(path: Path, frames: Sequence[LabelledFrame]) -> None:
         When the forces of a frame are known in part, which the format cannot say, or
         the disk is full or fails.
     """
+    marks = [""] * len(frames) if fingerprints is None else fingerprints
     text = "".join(
-        _lines(c, labels, f"{path}, frame {k}") for k, (c, labels) in enumerate(frames)
+        _lines(c, labels, mark, f"{path}, frame {k}")
+        for k, ((c, labels), mark) in enumerate(zip(frames, marks, strict=True))
     ).encode()
     # A fixed time keeps equal frames equal files.
     body = gzip.compress(text, mtime=0) if path.suffix == ".gz" else text
@@ -234,7 +277,7 @@ def _require_distinct(c: Configuration, where: str) -> None:
 
 
 # --------------------------------------------------------------------------- writing
-def _lines(c: Configuration, labels: Labels, where: str) -> str:
+def _lines(c: Configuration, labels: Labels, fingerprint: str, where: str) -> str:
     from ase.data import chemical_symbols
 
     head = [f'pbc="{" ".join("T" if periodic else "F" for periodic in c.pbc)}"']
@@ -255,10 +298,9 @@ def _lines(c: Configuration, labels: Labels, where: str) -> str:
         head.append(f"energy={float(labels.energy)!r}")
     if labels.stress_mask.any():
         head.append(f'stress="{_numbers(_full(labels.stress, c, where))}"')
-    if c.charge is not None:
-        head.append(f"charge={float(c.charge)!r}")
-    if c.spin is not None:
-        head.append(f"spin={c.spin}")
+    mark = f'"{fingerprint}"' if fingerprint else None
+    said = {"charge": c.charge, "spin": c.spin, FINGERPRINT: mark}
+    head += [f"{key}={value}" for key, value in said.items() if value is not None]
     table = np.hstack(list(columns.values()))
     rows = (
         f"{chemical_symbols[z]} {_numbers(row)}\n"
