@@ -128,7 +128,8 @@ def test_stop_file_ends_the_run_and_resume_makes_the_same_trajectory(prepare, tm
     assert same(whole, tmp_path / "run")
 
 
-def run_until_killed(path, tmp_path, seconds: float) -> None:
+def run_until_killed(path, tmp_path, seconds: float) -> bool:
+    """Return whether the run was killed, and had not come to its end before."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(
         [sys.executable, "-m", "otf.cli", "run", str(path)],
@@ -141,7 +142,7 @@ def run_until_killed(path, tmp_path, seconds: float) -> None:
         time.sleep(0.01)
     time.sleep(seconds)
     child.send_signal(signal.SIGKILL)
-    child.wait()
+    return child.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
@@ -155,8 +156,9 @@ def test_kill_and_resume_make_the_same_trajectory(prepare, tmp_path, moments):
     whole = tmp_path / "whole"
     run.rename(whole)
     rng = np.random.default_rng(moments)
+    cut_short = 0
     for k in range(moments):
-        run_until_killed(path, tmp_path, rng.uniform(0, duration))
+        killed = run_until_killed(path, tmp_path, rng.uniform(0, duration))
         if not RunFolder(run).input.is_file():
             (run).rename(tmp_path / f"early-{k}")
             continue
@@ -164,6 +166,9 @@ def test_kill_and_resume_make_the_same_trajectory(prepare, tmp_path, moments):
         assert same(whole, run)
         assert len(RunView.load(run).labels) == paid
         run.rename(tmp_path / f"killed-{k}")
+        cut_short += killed
+    # A kill before the first or after the last step would prove nothing.
+    assert cut_short >= moments // 2
 
 
 def push_atoms(folder: RunFolder, distance: float) -> None:
