@@ -317,6 +317,62 @@ def test_forces_and_strain_derivative_are_those_of_any_function(system, form):
     check_gradients(system, energy, forces, strain)
 
 
+def without_the_own_force(d, environments, gradient):
+    """Centres push their neighbours and are not pushed back."""
+    forces, strain = d.backward(environments, gradient)
+    forces = np.zeros_like(forces)
+    for atom in range(environments.n_atoms):
+        alone = (np.arange(environments.n_atoms) == atom)[:, None]
+        part, _ = d.backward(environments, alone * gradient)
+        part[atom] = 0.0
+        forces += part
+    return forces, strain
+
+
+def altered(change):
+    """Return the backward pass with its forces and strain derivative changed."""
+
+    def backward(d, environments, gradient):
+        return change(*d.backward(environments, gradient))
+
+    return backward
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        altered(lambda f, s: (f, s * [1, 1, 1, 0.5, 0.5, 0.5])),
+        altered(lambda f, s: (f, s * [1, 1, 1, 1, -1, 1])),
+        altered(lambda f, s: (f, s[[0, 1, 2, 5, 4, 3]])),
+        altered(lambda f, s: (f, -s)),
+        altered(lambda f, s: (-f, s)),
+        altered(lambda f, s: (f + 1e-6 * np.abs(f).max(), s)),
+        without_the_own_force,
+    ],
+    ids=[
+        "half the shear",
+        "sign of xz",
+        "order of Voigt",
+        "pressure for stress",
+        "gradient for forces",
+        "the whole is pulled",
+        "no own force",
+    ],
+)
+def test_check_of_the_gradients_rejects(mutant):
+    c = SYSTEMS["triclinic perovskite"]
+    d = descriptor(c)
+    environments = d.describe(c)
+    gradient = np.random.default_rng(2).normal(size=environments.features.shape)
+
+    def energy(c):
+        return (gradient * d.describe(c).features).sum()
+
+    check_gradients(c, energy, *d.backward(environments, gradient))
+    with pytest.raises(AssertionError):
+        check_gradients(c, energy, *mutant(d, environments, gradient))
+
+
 def test_forces_are_right_with_the_default_parameters():
     grid = np.stack(np.meshgrid(*[np.arange(2)] * 3), axis=-1).reshape(-1, 3) / 2
     c = crystal([14] * 8, grid, 5.0 * np.eye(3), seed=4)
