@@ -159,13 +159,20 @@ def chain(fix):
 
 
 class Quartic(Springs):
-    """Springs and a fourth power of the same distances: no mode is alone."""
+    """Springs and a fourth power of the same distances: no mode is alone.
+
+    The distances are stretched along two axes. Without that the angular momentum L
+    times exp(xi) of the first link would be conserved, and a chain of thermostats
+    would sample another law than the canonical one, from some starts more than others.
+    """
+
+    stretch = np.array([0.8, 1.0, 1.25])
 
     def _predict(self, configuration):
-        x = configuration.positions
+        x = configuration.positions * self.stretch
         away = x[:, None] - x[None]
         squares = (away**2).sum(axis=2)
-        forces = -((1.0 + squares)[:, :, None] * away).sum(axis=1)
+        forces = -((1.0 + squares)[:, :, None] * away).sum(axis=1) * self.stretch
         return Prediction(
             float((squares + 0.5 * squares**2).sum()) / 4.0, forces, np.zeros(6)
         )
