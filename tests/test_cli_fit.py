@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import logging
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -361,6 +363,12 @@ def test_time_and_memory_are_those_of_the_process():
     block = np.ones(20_000_000)  # touched, 160 MB
     assert peak_memory() >= before
     assert peak_memory() >= block.nbytes
+    # The program below holds nothing of what this one holds.
+    script = "from otf.commands.cost import peak_memory; print(peak_memory())"
+    child = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert float(child.stdout) < block.nbytes
 
 
 def test_progress_is_plain_lines_away_from_a_terminal():
