@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "report": "write the HTML page of a run",
     "fit": "fit a model to labelled structures",
     "evaluate": "compare a model with labelled structures",
+    "bench": "measure how fast a model is on this machine",
     "refit": "fit the labels of a run once more, for production",
     "select": "choose the structures worth a label",
 }
