@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.deploy.provenance import (
+    record_of_calibration,
+    record_of_data,
+    record_of_fit,
+)
 from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.constraints import temperature
 from otf.store.entries import Decision as DecisionEntry
@@ -21,9 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otf.configuration import Configuration, Labels
-    from otf.learning.potential import Decision
+    from otf.learning.audit import Verdict
+    from otf.learning.potential import Decision, LearningPotential
     from otf.models.interface import FitReport
     from otf.potential import Prediction
+    from otf.settings import Settings
     from otf.state import State
     from otf.store.journal import Journal
     from otf.store.run_files import RunFiles
@@ -32,8 +40,38 @@ PACKAGES = ("otf-md", "numpy", "scipy", "numba", "ase", "vesin")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that set the numbers."""
-    return {name: version(name) for name in PACKAGES}
+    """Return the versions of Python and of the packages that set the numbers."""
+    numbers = {name: version(name) for name in PACKAGES}
+    return {**numbers, "python": platform.python_version()}
+
+
+def record_of_run(
+    settings: Settings, potential: LearningPotential, verdict: Verdict
+) -> dict[str, object]:
+    """Return what the file says of a model that a run has learned."""
+    model = potential.model
+    frames = [(f.configuration, f.labels) for f in model.training.frames]
+    temperatures = [t for s in settings.dynamics.stages for t in s.temperatures]
+    report = model.report
+    return {
+        "command": "run",
+        "title": settings.title,
+        **record_of_data(
+            frames,
+            reference=potential.reference.fingerprint(frames[-1][0]),
+            temperatures=temperatures,
+        ),
+        **({} if report is None else record_of_fit(report)),
+        "stress_trained": model.weights.stress > 0.0
+        and any(labels.stress_mask.any() for _, labels in frames),
+        "calibration": record_of_calibration(
+            potential.calibration, model.descriptor.species
+        ),
+        "verdict": verdict.reason,
+        "converged": verdict.converged,
+        "input": settings.model_dump(mode="json"),
+        "versions": versions(),
+    }
 
 
 class JournalBook:

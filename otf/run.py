@@ -28,7 +28,7 @@ from otf.learning.potential import LearningPotential
 from otf.learning.queue import under
 from otf.potential import Prediction, Untrusted
 from otf.progress import Progress, Status
-from otf.recording import JournalLog, StepWriter, versions
+from otf.recording import JournalLog, StepWriter, record_of_run, versions
 from otf.rollback import Memory, Ring
 from otf.stopping import StopRequest
 from otf.store.checkpoint import Checkpoint
@@ -435,12 +435,7 @@ def _finish(parts: _Parts, state: State, prediction: Prediction) -> Outcome:
         parts.files.folder.model,
         potential.model.fitted,
         proof=[frame.configuration for frame in potential.model.training.frames],
-        metadata={
-            "title": parts.settings.title,
-            "input": parts.settings.model_dump(mode="json"),
-            "n_frames": potential.model.n_frames,
-            "verdict": verdict.reason,
-        },
+        metadata=record_of_run(parts.settings, potential, verdict),
     )
     parts.files.journal.write(
         Finish(step=state.step, converged=verdict.converged, reason=verdict.reason)

@@ -19,7 +19,7 @@ from otf.calculators.reference import to_labels
 from otf.calculators.stillinger_weber import StillingerWeber
 from otf.cli import main
 from otf.commands.cost import peak_memory, seconds
-from otf.commands.dataset import fingerprint, read_dataset
+from otf.commands.dataset import read_dataset
 from otf.commands.fitting import model_settings
 from otf.commands.refit import distinct
 from otf.commands.stages import Stages
@@ -28,7 +28,7 @@ from otf.deploy.saved_model import load_model
 from otf.errors import InputError
 from otf.store.entries import Label, Start
 from otf.store.extxyz import read_frames, write_frames
-from otf.store.labels import label_key
+from otf.store.labels import dataset_key, label_key
 from otf.store.model_file import read_model
 from otf.store.run_files import RunFiles
 from otf.store.schema import RunFolder
@@ -348,10 +348,10 @@ def test_a_composition_the_training_did_not_span_is_told(folder, caplog):
 
 def test_the_model_file_tells_equal_data_sets_from_others():
     frames = silicon(3, seed=1)
-    assert fingerprint(frames) == fingerprint(silicon(3, seed=1))
+    assert dataset_key(frames) == dataset_key(silicon(3, seed=1))
     c, labels = frames[0]
     changed = replace(labels, energy=np.nextafter(labels.energy, 0.0))
-    assert fingerprint([(c, changed), *frames[1:]]) != fingerprint(frames)
+    assert dataset_key([(c, changed), *frames[1:]]) != dataset_key(frames)
 
 
 def test_time_and_memory_are_those_of_the_process():
@@ -369,6 +369,14 @@ def test_time_and_memory_are_those_of_the_process():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert float(child.stdout) < block.nbytes
+
+
+def test_models_of_runs_name_the_reference_of_their_labels(folder):
+    run_folder(folder / "run", silicon(5, seed=4), "abc")
+    assert read_model(fit(folder, data="run")).metadata["reference"] == "abc"
+    refitted = fit(folder, data="run", command="refit")
+    assert read_model(refitted).metadata["reference"] == "abc"
+    assert read_model(fit(folder)).metadata["reference"] is None
 
 
 def test_progress_is_plain_lines_away_from_a_terminal():

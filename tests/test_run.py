@@ -17,9 +17,11 @@ from ase.io import write
 
 from otf.cli import main
 from otf.configuration import Configuration, Labels
+from otf.deploy.provenance import laws_of
 from otf.store.checkpoint import Checkpoints, load_newest
 from otf.store.extxyz import write_frames
 from otf.store.frames import read_frames
+from otf.store.model_file import read_model
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
 
@@ -264,6 +266,20 @@ def test_a_learned_model_runs_alone_with_the_same_input(prepare, tmp_path):
     assert view.finish.converged is None
     energies = view.thermo["conserved_eV"]
     assert np.ptp(energies) < 0.02 * 8
+
+
+def test_the_model_of_a_run_tells_what_it_was_made_from(prepare, tmp_path):
+    assert main(["run", str(prepare(steps=20))]) == 0
+    view = RunView.load(tmp_path / "run")
+    said = read_model(RunFolder(tmp_path / "run").model).metadata
+    assert said["reference"] == view.start.fingerprint
+    assert said["range"]["temperature_K"] == [900.0, 900.0]
+    assert said["n_frames"] == view.retrains[-1].n_frames
+    assert said["log_evidence"] == view.retrains[-1].log_evidence
+    assert said["training_force_rmse_eV_per_A"] == view.retrains[-1].force_rmse
+    laws = laws_of(said)
+    assert laws.keys() == {14}
+    assert 1.0 <= laws[14].factor <= 30.0
 
 
 @pytest.mark.parametrize("where", ["input", "structure"])

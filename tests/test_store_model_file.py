@@ -89,7 +89,9 @@ def test_equal_models_are_equal_files(path, tmp_path):
 
 
 def test_the_same_model_passes_its_own_proof(path):
-    verify(spring, read_model(path).proof)
+    worst = verify(spring, read_model(path).proof, backend="cpu")
+    assert [d.quantity for d in worst] == ["energy", "forces", "stress"]
+    assert all(d.size == 0.0 for d in worst)
 
 
 @dataclass
@@ -110,22 +112,35 @@ class Off:
 )
 def test_a_value_beyond_its_tolerance_is_named(path, name, limit):
     frames = read_model(path).proof
-    verify(Off(name, 0.9 * limit), frames)  # two atoms: the energy counts per atom
-    with pytest.raises(StoreError, match=f"own {name} again: proof frame 0"):
-        verify(Off(name, 1.1 * limit), frames)
-    verify(Off(name, 1e-3), frames, tolerances=Tolerances(1.0, 1.0, 1.0))
+    # two atoms: the energy counts per atom
+    verify(Off(name, 0.9 * limit), frames, backend="cpu")
+    with pytest.raises(StoreError, match=f"own {name} again: proof frame") as caught:
+        verify(Off(name, 1.1 * limit), frames, backend="gpu")
+    assert "backend gpu" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    wide = Tolerances(1.0, 1.0, 1.0)
+    verify(Off(name, 1e-3), frames, backend="cpu", tolerances=wide)
+
+
+def test_a_refusal_tells_frame_size_and_tolerance(path):
+    frames = read_model(path).proof
+    c, labels = frames[1]
+    frames[1] = c, replace(labels, forces=labels.forces + 0.25)
+    expected = "proof frame 1 is off by 0.25 eV/angstrom, allowed are 1e-06"
+    with pytest.raises(StoreError, match=expected):
+        verify(spring, frames, backend="cpu")
 
 
 @pytest.mark.parametrize("name", ["energy", "forces", "stress"])
 def test_a_value_that_is_not_finite_never_passes(path, name):
     with pytest.raises(StoreError, match=f"own {name} again"):
-        verify(Off(name, np.nan), read_model(path).proof)
+        verify(Off(name, np.nan), read_model(path).proof, backend="cpu")
 
 
 def test_a_model_without_proof_is_not_trusted(tmp_path):
     write_model(tmp_path / "m.h5", arrays(), metadata={}, proof=[])
     with pytest.raises(StoreError, match="no proof frames"):
-        verify(spring, read_model(tmp_path / "m.h5").proof)
+        verify(spring, read_model(tmp_path / "m.h5").proof, backend="cpu")
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -152,8 +167,31 @@ def test_an_hdf5_file_of_somebody_else_is_refused(tmp_path):
 def test_a_newer_format_is_refused_with_the_mend(path):
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 2
-    with pytest.raises(StoreError, match=r"format version 2.*update otf-md"):
+    with pytest.raises(StoreError, match=r"format version 2.*update otf-md") as caught:
         read_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_newer_minor_version_adds_is_left_alone(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["minor"] = 7
+        file.attrs["colour"] = "blue"
+        file["mapped/grid"] = np.arange(5.0)
+        file["note"] = "something new"
+        file["proof/summary"] = np.zeros(3)
+    model = read_model(path)
+    assert model.form == "1.7"
+    assert model.arrays.keys() == arrays().keys()
+    verify(spring, model.proof, backend="cpu")
+    assert len(model.proof) == 3
+
+
+def test_datasets_name_their_units(path):
+    with h5py.File(path) as file:
+        assert file["arrays/weights"].attrs["unit"] == "eV"
+        assert file["proof/0/positions"].attrs["unit"] == "angstrom"
+        assert file["proof/0/predicted/forces"].attrs["unit"] == "eV/angstrom"
+        assert file["proof/0/predicted/stress"].attrs["unit"] == "eV/angstrom^3"
 
 
 def test_a_file_cut_short_anywhere_is_refused(path):

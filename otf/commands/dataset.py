@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,7 +12,6 @@ import numpy as np
 from otf.errors import InputError
 from otf.settings.wording import nearest
 from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
-from otf.store.labels import label_key
 from otf.store.run_reader import RunView
 
 if TYPE_CHECKING:
@@ -35,10 +33,12 @@ class Dataset:
     ----------
     frames : structures with labels; missing labels are NaN
     groups : the ``config_type`` of every frame, empty where the file names none
+    reference : fingerprint of the calculator that labelled them, empty when unknown
     """
 
     frames: list[Frame]
     groups: list[str]
+    reference: str = ""
 
     @property
     def configurations(self) -> list[Configuration]:
@@ -75,7 +75,13 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
         frames += [found[k] for k in kept]
         groups += [names[k] for k in kept]
     require_one_reference(prints)
-    return Dataset(frames, groups)
+    return Dataset(frames, groups, _the_reference(prints))
+
+
+def _the_reference(prints: Mapping[str, set[str]]) -> str:
+    """Return the fingerprint every source shares; empty where one does not say."""
+    shared = set.intersection(*prints.values()) if prints else set()
+    return shared.pop() if len(shared) == 1 else ""
 
 
 def require_one_reference(prints: Mapping[str, set[str]]) -> None:
@@ -129,16 +135,6 @@ def require_writable(path: Path, *inputs: Path) -> None:
     if not path.parent.is_dir():
         msg = f"{path} cannot be written: there is no folder {path.parent}"
         raise InputError(msg)
-
-
-def fingerprint(frames: Sequence[Frame]) -> str:
-    """Return what is equal for equal data sets: a digest of structures and labels."""
-    digest = hashlib.blake2b(digest_size=16)
-    for configuration, labels in frames:
-        digest.update(label_key(configuration, "").encode())
-        values = [np.array([labels.energy]), labels.forces.ravel(), labels.stress]
-        digest.update(np.concatenate(values).astype("<f8").tobytes())
-    return digest.hexdigest()
 
 
 def is_labelled(labels: Labels) -> bool:

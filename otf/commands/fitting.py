@@ -13,8 +13,12 @@ from pydantic import ValidationError
 
 from otf.build import build_model
 from otf.commands.accuracy import accuracy_of, print_accuracy
-from otf.commands.dataset import fingerprint
 from otf.configuration import species_of
+from otf.deploy.provenance import (
+    record_of_calibration,
+    record_of_data,
+    record_of_fit,
+)
 from otf.deploy.saved_model import save_model
 from otf.errors import InputError
 from otf.models.batch import fit_dataset
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from otf.commands.accuracy import Accuracy
     from otf.commands.dataset import Dataset, Frame
     from otf.commands.stages import Stages
+    from otf.learning.calibration import Calibration
     from otf.models.bayesian_linear import BayesianLinear
 
 Stress = Literal["auto", "yes", "no"]
@@ -185,8 +190,15 @@ def finish(
     command: str,
     sources: Sequence[Path],
     stages: Stages,
+    calibration: Calibration | None = None,
 ) -> Accuracy:
-    """Measure the training errors of a fitted model, and write its file."""
+    """Measure the training errors of a fitted model, and write its file.
+
+    Parameters
+    ----------
+    calibration
+        Of the deviations of this very model; another fit has other deviations.
+    """
     fitted = model.fitted
     accuracy = accuracy_of(
         fitted.predict, data, n_local_references=model.n_references, progress=stages
@@ -199,13 +211,14 @@ def finish(
         metadata={
             "command": command,
             "data": [path.name for path in sources],
-            "dataset": fingerprint(data.frames),
-            "n_frames": len(data.frames),
+            **record_of_data(data.frames, reference=data.reference),
+            **({} if model.report is None else record_of_fit(model.report)),
             "n_local_references": model.n_references,
             "stress_trained": model.weights.stress > 0.0 and _has_stress(data.frames),
             "training_energy_rmse_meV_per_atom": total.energy_rmse_meV_per_atom,
             "training_force_rmse_eV_per_A": total.force_rmse_eV_per_A,
             "training_stress_rmse_GPa": total.stress_rmse_GPa,
+            "calibration": record_of_calibration(calibration, model.descriptor.species),
             "input": {
                 k: getattr(settings, k).model_dump(mode="json") for k in SECTIONS
             },

@@ -110,6 +110,7 @@ class Selection:
     Attributes
     ----------
     reason : why it ended, in words
+    calibration : of the model's deviations by the labels of every cycle
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Selection:
         self._labeller = labeller
         self._rules = rules
         self._progress = progress
-        self._calibration = Calibration()
+        self.calibration = Calibration()
         self._waiting = [k for k in range(len(pool)) if not labeller.has(k)]
 
     def cycles(self) -> Iterator[Cycle]:
@@ -191,7 +192,7 @@ class Selection:
         environments = self.model.describe(configuration)
         found = self.model.force_uncertainty(configuration, environments)
         assert found.forces is not None  # the exact form always has them
-        errors = self._calibration.errors(configuration.numbers, found.forces)
+        errors = self.calibration.errors(configuration.numbers, found.forces)
         scores = np.maximum(
             errors / self._rules.threshold, found.spilling / self._rules.max_spilling
         )
@@ -227,7 +228,7 @@ class Selection:
         assert found.forces is not None  # the exact form always has them
         predicted = self.model.predict(configuration).forces
         difference = labels.forces - predicted
-        self._calibration.add(
+        self.calibration.add(
             configuration.numbers, difference, found.forces, audit=False
         )
         return np.asarray(difference.ravel())

@@ -100,7 +100,8 @@ def source_of(path: Path, given: Path | None) -> tuple[Settings, Dataset]:
         msg = f"{path}: the run has no labels yet; refit it when it has learned"
         raise InputError(msg)
     settings = of_run if given is None else model_settings(given)
-    return settings, Dataset(frames, [""] * len(frames))
+    groups = [""] * len(frames)
+    return settings, Dataset(frames, groups, view.start.fingerprint)
 
 
 def distinct(frames: list[Frame]) -> list[Frame]:

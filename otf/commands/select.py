@@ -133,6 +133,7 @@ def _select(
         command="select",
         sources=[arguments.pool],
         stages=stages,
+        calibration=selection.calibration,
     )
     return selection
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import LocalFunction
-    from otf.kernels import Device
+    from otf.kernels import Device, RadialTable
     from otf.neighbors import Pairs
     from otf.potential import Arrays
 
@@ -145,6 +145,12 @@ class PowerSpectrum:
         if not self.has_three_body:
             return self.n_two_body
         return self.n_two_body + couplings[self.elements].n_features(self._channels)
+
+    @property
+    def tables(self) -> dict[str, RadialTable]:
+        """Return the radial table of each part there is."""
+        parts = {"two_body": self._parts.two, "three_body": self._parts.three}
+        return {name: table for name, table in parts.items() if table is not None}
 
     # -------------------------------------------------------------------- protocol
 

@@ -51,6 +51,16 @@ def label_key(configuration: Configuration, fingerprint: str) -> str:
     return digest.hexdigest()
 
 
+def dataset_key(frames: Sequence[tuple[Configuration, Labels]]) -> str:
+    """Return what is equal for equal data sets: a digest of structures and labels."""
+    digest = hashlib.blake2b(digest_size=16)
+    for configuration, labels in frames:
+        digest.update(label_key(configuration, "").encode())
+        values = [np.array([labels.energy]), labels.forces.ravel(), labels.stress]
+        digest.update(np.concatenate(values).astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
 class LabelBook:
     """Labels of a journal, found by their key.
 

@@ -3,6 +3,10 @@
 It carries the model's arrays, what the model was made of, and a few frames with the
 energies, forces and stresses the model gave when it was saved. A program, a backend or
 a machine that does not find the same values again must not use it.
+
+The format has a major and a minor version. A minor one only adds: readers take what
+they know by name and leave the rest. A major one changes what there was, and older
+readers refuse it.
 """
 
 from __future__ import annotations
@@ -28,11 +32,33 @@ if TYPE_CHECKING:
     from otf.configuration import FloatArray
     from otf.potential import Arrays
 
-VERSION = 1
+VERSION, MINOR = 1, 1
 _FORMAT = "otf-md model"
 _ARRAYS = "arrays"
 _PROOF = "proof"
 _METADATA = "metadata"
+# The unit of a dataset by the last part of its name, written as its attribute.
+_UNITS = {
+    "cell": "angstrom",
+    "charge": "e",
+    "cutoff_three_body": "angstrom",
+    "cutoff_two_body": "angstrom",
+    "distance": "angstrom",
+    "element_energies": "eV",
+    "energy": "eV",
+    "forces": "eV/angstrom",
+    "positions": "angstrom",
+    "radii": "angstrom",
+    "sigma": "angstrom",
+    "stress": "eV/angstrom^3",
+    "weights": "eV",
+}
+# What is compared with the proof; energies are divided by the number of atoms.
+_COMPARED = {
+    "energy": "eV/atom",
+    "forces": "eV/angstrom",
+    "stress": "eV/angstrom^3",
+}
 
 Proof = list[tuple[Configuration, Labels]]
 
@@ -65,11 +91,13 @@ class ModelFile:
     arrays : of the model, for its ``from_arrays``
     metadata : settings, fingerprint of the data, versions: plain JSON
     proof : frames with the energy, forces and stress the model gave
+    form : version of the format, major.minor
     """
 
     arrays: Arrays
     metadata: Mapping[str, object]
     proof: Proof
+    form: str = f"{VERSION}.{MINOR}"
 
 
 @dataclass(frozen=True)
@@ -88,6 +116,30 @@ class Tolerances:
     energy: float = 1e-7
     forces: float = 1e-6
     stress: float = 1e-7
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The largest difference of one quantity from the proof.
+
+    Attributes
+    ----------
+    quantity : energy (per atom), forces or stress
+    size, tolerance : what it is, and may be
+    unit : of both
+    frame : the proof frame where it was found
+    """
+
+    quantity: str
+    size: float
+    tolerance: float
+    unit: str
+    frame: int
+
+    @property
+    def is_within(self) -> bool:
+        """Return whether it is tolerated; NaN never is."""
+        return self.size <= self.tolerance
 
 
 def write_model(
@@ -124,6 +176,7 @@ def write_model(
     with h5py.File(buffer, "w") as file:
         file.attrs["format"] = _FORMAT
         file.attrs["version"] = VERSION
+        file.attrs["minor"] = MINOR
         file[_METADATA] = text
         for name, group in groups.items():
             _write_group(file.create_group(name), group)
@@ -147,10 +200,11 @@ def read_model(path: Path) -> ModelFile:
         raise StoreError(f"{path}: there is no such model file")
     try:
         with h5py.File(path, "r") as file:
-            form, number = file.attrs.get("format"), int(file.attrs.get("version", 0))
-            _require_ours(path, form, number)
+            number = int(file.attrs.get("version", 0))
+            _require_ours(path, file.attrs.get("format"), number)
+            form = f"{number}.{int(file.attrs.get('minor', 0))}"
             text = file[_METADATA].asstr()[()]
-            names = [_ARRAYS, *(f"{_PROOF}/{k}" for k in range(_count(file)))]
+            names = [_ARRAYS, *_proof_names(file)]
             groups = {name: _read_group(file[name]) for name in names}
             intact = int(file.attrs["checksum"]) == _checksum(text, groups)
             metadata = json.loads(text)
@@ -164,15 +218,16 @@ def read_model(path: Path) -> ModelFile:
         ) from error
     if not intact:
         raise StoreError(f"{path}: is damaged (checksum); take another copy")
-    return ModelFile(groups[_ARRAYS], metadata, proof)
+    return ModelFile(groups[_ARRAYS], metadata, proof, form)
 
 
 def verify(
     predict: Callable[[Configuration], Predicted],
     proof: Sequence[tuple[Configuration, Labels]],
     *,
+    backend: str,
     tolerances: Tolerances | None = None,
-) -> None:
+) -> list[Deviation]:
     """Check that a model gives what it gave when it was saved.
 
     Parameters
@@ -181,8 +236,15 @@ def verify(
         The loaded model.
     proof
         Of the model file; a NaN there is not compared.
+    backend
+        That predicts, for the message.
     tolerances
         Those of double precision when None.
+
+    Returns
+    -------
+    list of Deviation
+        The largest of each quantity.
 
     Raises
     ------
@@ -191,24 +253,38 @@ def verify(
     """
     if not proof:
         raise StoreError("the model file has no proof frames and cannot be trusted")
-    limits = tolerances or Tolerances()
-    for k, (configuration, expected) in enumerate(proof):
+    worst = _worst(predict, proof, tolerances or Tolerances())
+    for found in worst:
+        if not found.is_within:
+            raise StoreError(
+                f"backend {backend} does not give the model's own {found.quantity} "
+                f"again: proof frame {found.frame} is off by {found.size:.3g} "
+                f"{found.unit}, allowed are {found.tolerance:.3g}; load it with the "
+                "version that saved it, or fit it again"
+            )
+    return worst
+
+
+def _worst(
+    predict: Callable[[Configuration], Predicted],
+    proof: Sequence[tuple[Configuration, Labels]],
+    limits: Tolerances,
+) -> list[Deviation]:
+    sizes: dict[str, list[float]] = {quantity: [] for quantity in _COMPARED}
+    for configuration, expected in proof:
         found = predict(configuration)
-        n = configuration.n_atoms
-        checks = [
-            ("energy", found.energy / n, expected.energy / n, "eV/atom"),
-            ("forces", found.forces, expected.forces, "eV/angstrom"),
-            ("stress", found.stress, expected.stress, "eV/angstrom^3"),
-        ]
-        for name, got, wanted, unit in checks:
-            limit = getattr(limits, name)
-            difference = _largest_difference(np.asarray(got), np.asarray(wanted))
-            if not difference <= limit:  # NaN must fail
-                raise StoreError(
-                    f"the model does not give its own {name} again: proof frame {k} is "
-                    f"off by {difference:.3g} {unit}, allowed are {limit:.3g}; the "
-                    "file belongs to another version or backend: save it again there"
-                )
+        for quantity, all_sizes in sizes.items():
+            share = configuration.n_atoms if quantity == "energy" else 1
+            got, wanted = getattr(found, quantity), getattr(expected, quantity)
+            size = _largest_difference(np.asarray(got), np.asarray(wanted)) / share
+            all_sizes.append(size)
+    out = []
+    for quantity, unit in _COMPARED.items():
+        # argmax takes a NaN for the largest
+        frame = int(np.argmax(sizes[quantity]))
+        limit = float(getattr(limits, quantity))
+        out.append(Deviation(quantity, sizes[quantity][frame], limit, unit, frame))
+    return out
 
 
 def _largest_difference(found: FloatArray, expected: FloatArray) -> float:
@@ -243,6 +319,9 @@ def _write_group(group: h5py.Group, arrays: Arrays) -> None:
             group[name].attrs["text"] = value.dtype.str
         else:
             group[name] = value
+        unit = _UNITS.get(name.rpartition("/")[2])
+        if unit is not None:
+            group[name].attrs["unit"] = unit
 
 
 def _read_group(group: h5py.Group) -> dict[str, NDArray[np.generic]]:
@@ -259,8 +338,10 @@ def _read_group(group: h5py.Group) -> dict[str, NDArray[np.generic]]:
     return out
 
 
-def _count(file: h5py.File) -> int:
-    return len(file[_PROOF]) if _PROOF in file else 0
+def _proof_names(file: h5py.File) -> list[str]:
+    """Return the groups of the proof frames; others a later version brought."""
+    numbers = [int(k) for k in file.get(_PROOF, ()) if k.isdecimal()]
+    return [f"{_PROOF}/{k}" for k in sorted(numbers)]
 
 
 def _frame_arrays(configuration: Configuration, predicted: Predicted) -> Arrays:
