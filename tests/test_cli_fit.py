@@ -371,6 +371,24 @@ def test_time_and_memory_are_those_of_the_process():
     assert float(child.stdout) < block.nbytes
 
 
+def test_show_tells_what_a_fit_was_made_from(folder, capsys):
+    model = fit(folder, "--references", "20")
+    capsys.readouterr()
+    assert main(["show", str(model)]) == 0
+    lines = dict(
+        text.split(maxsplit=1) for text in capsys.readouterr().out.splitlines()
+    )
+    assert lines["elements"] == "Si"
+    assert lines["trained"] == "on        16 structures of train.xyz, with stresses"
+    assert "n_max 4, l_max 2" in lines["descriptor"]
+    assert lines["covariance"] == "polynomial, zeta 4"
+    assert lines["local"] == "references  Si 20"
+    assert lines["calibration"].startswith("none")
+    assert lines["composition"] == "Si 1"
+    assert lines["data"] == dataset_key(read_dataset([folder / "train.xyz"]).frames)
+    assert "python" in lines["versions"]
+
+
 def test_models_of_runs_name_the_reference_of_their_labels(folder):
     run_folder(folder / "run", silicon(5, seed=4), "abc")
     assert read_model(fit(folder, data="run")).metadata["reference"] == "abc"

@@ -183,7 +183,17 @@ def test_people_get_lines_with_units(files, capsys):
 def test_a_model_file_shows_what_it_was_made_of(tmp_path, capsys):
     path = tmp_path / "model.h5"
     write_model(path, {"a": np.zeros(3)}, metadata={"title": "salt"}, proof=[])
-    assert shown(path, capsys) == {"title": "salt", "n_proof_frames": 0}
+    data = shown(path, capsys)
+    assert (data["title"], data["n_proof_frames"]) == ("salt", 0)
+    assert main(["show", str(path)]) == 0
+    assert "title             salt" in capsys.readouterr().out
+
+
+def test_a_run_is_not_verified_but_its_model(files, capsys):
+    half_a_run(files)
+    assert main(["show", str(files.folder.path), "--verify"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "model.h5" in line
 
 
 @pytest.mark.parametrize(("name", "code"), [("nothing", 2), (".", 1)])

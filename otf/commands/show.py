@@ -8,15 +8,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.errors import InputError
+from otf.commands.model_card import (
+    card_of,
+    lines_of,
+    lines_of_checks,
+    record_of_checks,
+)
+from otf.commands.stages import Stages
+from otf.deploy.proof import prove_everywhere
+from otf.deploy.saved_model import model_of
+from otf.errors import InputError, StoreError
 from otf.report.account import account_of, duration
 from otf.settings import parse_settings
 from otf.store.model_file import read_model
 from otf.store.run_reader import RunView
+from otf.store.schema import RunFolder
 
 if TYPE_CHECKING:
     import argparse
 
+    from otf.deploy.proof import Check
     from otf.settings import Settings
 
 SECONDS_PER_DAY = 86_400.0
@@ -73,22 +84,58 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("path", type=Path, help="folder of a run, or a model file")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="let a model prove itself on every backend of this machine",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print where the run stands."""
+    """Print where the run stands, or what the model was made from.
+
+    Raises
+    ------
+    InputError
+        When there is nothing at the path, or a run is to be verified.
+    StoreError
+        When a file cannot be read, or a backend does not give the proof again.
+    """
     path: Path = arguments.path
     if not path.exists():
         msg = f"there is no run or model {path}"
         raise InputError(msg)
-    if path.is_dir():
-        standing = standing_of(RunView.load(path))
-        data, text = asdict(standing), in_words(standing)
+    if not path.is_dir():
+        return _show_model(path, verify=arguments.verify, as_json=arguments.json)
+    if arguments.verify:
+        msg = f"{path} is a run: give --verify its model, {RunFolder(path).model}"
+        raise InputError(msg)
+    standing = standing_of(RunView.load(path))
+    if arguments.json:
+        print(json.dumps(_without_nan(asdict(standing)), indent=2))
     else:
-        model = read_model(path)
-        data = {**model.metadata, "n_proof_frames": len(model.proof)}
-        text = _lines_of(data)
-    print(json.dumps(_without_nan(data), indent=2) if arguments.json else text)
+        print(in_words(standing))
+    return 0
+
+
+def _show_model(path: Path, *, verify: bool, as_json: bool) -> int:
+    file = read_model(path)
+    card = card_of(file)
+    checks: list[Check] = []
+    if verify:
+        stages = Stages()
+        model = model_of(file, path)
+        checks = prove_everywhere(model, file.proof, progress=stages)
+        stages.close()
+    if as_json:
+        if verify:
+            card["backends"] = record_of_checks(checks)
+        print(json.dumps(_without_nan(card), indent=2))
+    else:
+        print("\n".join([*lines_of(card), *lines_of_checks(checks)]))
+    refusals = [f"{path}: {check.refusal}" for check in checks if check.refusal]
+    if refusals:
+        raise StoreError("\n".join(refusals))
     return 0
 
 
@@ -152,15 +199,6 @@ def in_words(standing: Standing) -> str:
     return "\n".join(f"{name:<17} {text}" for name, text in lines.items())
 
 
-def _lines_of(data: dict[str, object]) -> str:
-    """Return what fits on a line each; tables are left to --json."""
-    return "\n".join(
-        f"{key:<17} {value}"
-        for key, value in data.items()
-        if not isinstance(value, dict | list)
-    )
-
-
 def _status(view: RunView) -> str:
     if view.running:
         return "running"
@@ -200,9 +238,12 @@ def _audit_rmse(view: RunView) -> float | None:
     return math.sqrt(math.fsum(squares) / len(squares))
 
 
-def _without_nan(data: dict[str, object]) -> dict[str, object]:
+def _without_nan(data: object) -> object:
     """Replace what JSON cannot hold."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in data.items()
-    }
+    if isinstance(data, dict):
+        return {key: _without_nan(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_without_nan(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None
+    return data

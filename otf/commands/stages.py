@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -16,8 +17,9 @@ WORDS = {
     "solve": "solving it",
     "stress": "comparing stresses with energies",
     "predict": "predicting",
+    "prove": "predicting the proof frames",
 }
-COUNTED = ("describe", "rows", "predict")
+COUNTED = ("describe", "rows", "predict", "prove")
 
 
 class Stages:
@@ -29,6 +31,11 @@ class Stages:
         Where to print; standard error by default.
     interval
         Seconds between two lines of one stage.
+
+    Attributes
+    ----------
+    part : put before every line, where the same stages come again and again; away from
+        a terminal a new stage is then no reason for a line
     """
 
     def __init__(
@@ -42,17 +49,19 @@ class Stages:
         self._terminal = self._stream.isatty()
         self._interval = interval or (0.2 if self._terminal else 10.0)
         self._clock = clock
+        self.part = ""
         self._stage = ""
-        self._printed = 0.0
+        self._printed = -math.inf
         self._open = False
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Print when the stage is new, or when it is time."""
         now = self._clock()
-        if stage == self._stage and now - self._printed < self._interval:
+        same = stage == self._stage or (bool(self.part) and not self._terminal)
+        if same and now - self._printed < self._interval:
             return
         self._stage, self._printed = stage, now
-        text = WORDS.get(stage, stage)
+        text = self.part + WORDS.get(stage, stage)
         if stage in COUNTED:
             text += f": {done} of {total}" if done else f": {total} structures"
         if self._terminal:
