@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "bench": "measure how fast a model is on this machine",
     "refit": "fit the labels of a run once more, for production",
     "select": "choose the structures worth a label",
+    "scan": "compare settings of the model by cross-validation",
 }
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
