@@ -33,7 +33,7 @@ from otf.rollback import Memory, Ring
 from otf.stopping import StopRequest
 from otf.store.checkpoint import Checkpoint
 from otf.store.entries import Finish, Rollback, Stage, Start
-from otf.store.run_files import RunFiles
+from otf.store.run_files import RunFiles, has_begun
 from otf.store.schema import RunFolder
 
 if TYPE_CHECKING:
@@ -123,37 +123,60 @@ def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
     RunStopped, ReferenceFailure
         When the run cannot go on; what was saved can be resumed.
     """
-    state = initial_state(settings)
     folder = RunFolder(settings.directory)
-    if folder.journal.exists():
+    if has_begun(folder):
         raise StoreError(
             f"{folder.path}: there is a run in this folder; go on with "
             f"'otf-md resume {folder.path}', or give another output.directory"
         )
     # What the calculator cannot do is found before the folder is made.
-    reference = build_reference(settings)
-    fingerprint = ""
-    frames: Frames = []
-    if reference is not None:
-        reference.require(state.configuration)
-        if reference.code.notice:
-            progress.note(f"note: {reference.code.notice}")
-        fingerprint = reference.fingerprint(state.configuration)
-        frames = learned_frames(settings, fingerprint)
+    start = _prepare(settings, progress)
     with RunFiles(folder) as files, _stop_request(settings, folder) as stop:
         files.save_input(input_text)
-        files.journal.write(
-            Start(
-                input_text=input_text,
-                versions=versions(),
-                fingerprint=fingerprint,
-                configuration=state.configuration,
-                seed=settings.seed,
-            )
+        return _begin(settings, input_text, start, files, progress, stop)
+
+
+@dataclass(frozen=True, eq=False)
+class _Beginning:
+    """What a run starts from: state, fingerprint of the reference, known labels."""
+
+    state: State
+    fingerprint: str
+    frames: Frames
+
+
+def _prepare(settings: Settings, progress: Progress) -> _Beginning:
+    state = initial_state(settings)
+    reference = build_reference(settings)
+    if reference is None:
+        return _Beginning(state, "", [])
+    reference.require(state.configuration)
+    if reference.code.notice:
+        progress.note(f"note: {reference.code.notice}")
+    fingerprint = reference.fingerprint(state.configuration)
+    return _Beginning(state, fingerprint, learned_frames(settings, fingerprint))
+
+
+def _begin(
+    settings: Settings,
+    input_text: str,
+    start: _Beginning,
+    files: RunFiles,
+    progress: Progress,
+    stop: StopRequest,
+) -> Outcome:
+    files.journal.write(
+        Start(
+            input_text=input_text,
+            versions=versions(),
+            fingerprint=start.fingerprint,
+            configuration=start.state.configuration,
+            seed=settings.seed,
         )
-        parts = _assemble(settings, files, state, progress, stop)
-        files.save(_unevaluated(state))
-        return _from_first_step(parts, state, frames)
+    )
+    parts = _assemble(settings, files, start.state, progress, stop)
+    files.save(_unevaluated(start.state))
+    return _from_first_step(parts, start.state, start.frames)
 
 
 def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome:
@@ -167,6 +190,10 @@ def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome
     if not folder.journal.exists():
         raise StoreError(f"{folder.path}: there is no run in this folder")
     with RunFiles(folder) as files, _stop_request(settings, folder) as stop:
+        if files.is_new:  # killed before its first word
+            text = folder.input.read_text()
+            start = _prepare(settings, progress)
+            return _begin(settings, text, start, files, progress, stop)
         checkpoint = files.resume(versions())
         if checkpoint is None or not checkpoint.counters.get("evaluated"):
             state = initial_state(settings) if checkpoint is None else checkpoint.state

@@ -22,6 +22,7 @@ from otf.store.checkpoint import Checkpoints, load_newest
 from otf.store.extxyz import write_frames
 from otf.store.frames import read_frames
 from otf.store.model_file import read_model
+from otf.store.run_files import RunFiles
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
 
@@ -128,6 +129,20 @@ def test_stop_file_ends_the_run_and_resume_makes_the_same_trajectory(prepare, tm
     assert load_newest(RunFolder(tmp_path / "run")).state.step == 0
     assert main(["resume", str(tmp_path / "run")]) == 0
     assert same(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_a_run_killed_before_its_first_word_begins_again(prepare, tmp_path, command):
+    path = prepare(steps=60)
+    main(["run", str(path)])
+    whole = tmp_path / "whole"
+    (tmp_path / "run").rename(whole)
+    with RunFiles(RunFolder(tmp_path / "run")) as files:
+        files.save_input(path.read_text())
+    target = path if command == "run" else tmp_path / "run"
+    assert main([command, str(target)]) == 0
+    assert same(whole, tmp_path / "run")
+    assert len(RunView.load(tmp_path / "run").labels) == len(RunView.load(whole).labels)
 
 
 def run_until_killed(path, tmp_path, seconds: float) -> bool:

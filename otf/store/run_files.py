@@ -144,5 +144,11 @@ class RunFiles:
         self.close()
 
 
+def has_begun(folder: RunFolder) -> bool:
+    """Return whether a run has written anything into its journal."""
+    journal = folder.journal
+    return journal.is_file() and journal.stat().st_size > HEADER_SIZE
+
+
 def _put(handle: BinaryIO, text: str) -> None:
     handle.write(text.encode())
