@@ -2,7 +2,7 @@
 
     python screen_or_exact.py WORK [--seeds 3] [--jobs 2]
 
-Aluminium of learning_aluminium.py, learned twice from the same seeds: as every run does,
+Aluminium of learning_aluminium.py, learned twice from the same seeds: as runs do it,
 with the exact force deviation where the screen flags a step, and with the exact
 deviation at every step. Prints reference calls, errors on independent exact frames and
 wall times of both, and their ratios. Writes WORK/screen.json. Set OMP_NUM_THREADS=1
