@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "evaluate": "compare a model with labelled structures",
     "bench": "measure how fast a model is on this machine",
     "refit": "fit the labels of a run once more, for production",
+    "distill": "fit a faster form of a model to the same labels",
     "select": "choose the structures worth a label",
     "scan": "compare settings of the model by cross-validation",
 }

@@ -13,7 +13,6 @@ from otf.commands.bench import (
     DISPLACEMENT,
     WARM_UP,
     Timing,
-    form_of,
     measured,
     moving,
     ns_per_day,
@@ -146,14 +145,6 @@ def test_the_three_kinds_are_one_prediction_with_more_or_less_beside_it(folder):
     assert (screened.uncertainty.spilling >= 0.0).all()
     exact = model.local_uncertainty(model.describe(c))
     assert measured.uncertainty.local == pytest.approx(exact.local, rel=1e-6)
-
-
-def test_a_model_that_names_its_form_is_believed():
-    class Named:
-        form = "quadratic"
-
-    assert form_of(Named()) == "quadratic"
-    assert form_of(object()) == "direct"
 
 
 @pytest.mark.parametrize(

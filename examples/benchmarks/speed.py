@@ -37,7 +37,7 @@ import peers
 import silicon
 from floor import Floor, force_error, rattled_silicon
 
-from otf.commands.bench import Timing, form_of, measured, moving, steps_of
+from otf.commands.bench import Timing, measured, moving, steps_of
 from otf.deploy.saved_model import load_model
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def time_ours(models: dict[str, Path], n_steps: int) -> dict[str, object]:
     forms = {}
     for name, path in models.items():
         model = load_model(path)
-        forms[name] = form_of(model)
+        forms[name] = model.form
         plain, screened, measured_on_all = steps_of(model).values()
         candidates[name] = plain
         candidates[f"{name} + screen"] = screened

@@ -117,7 +117,7 @@ def main(arguments: argparse.Namespace) -> int:
         "n_local_references": model.references.n_references,
         "threads": thread_count(),
         "device": device_of(model),
-        "form": form_of(model),
+        "form": model.form,
         "peak_memory_MB": round(peak_memory() / 1e6, 1),
         "first_call_seconds": round(first_call, 3),
         "us_per_atom": {name: asdict(t) for name, t in timings.items()},
@@ -136,11 +136,6 @@ def steps_of(model: KernelPosterior) -> dict[str, Step]:
         "step_with_uncertainty": model.predict_screened,
         "step_with_local_uncertainty": model.predict_measured,
     }
-
-
-def form_of(model: object) -> str:
-    """Return in which form the model computes energies and forces."""
-    return str(getattr(model, "form", "direct"))
 
 
 def device_of(model: KernelPosterior) -> str:

@@ -6,7 +6,7 @@ import argparse
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
 import numpy as np
 from pydantic import ValidationError
@@ -29,7 +29,7 @@ from otf.settings.settings import Settings
 from otf.settings.wording import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from otf.commands.accuracy import Accuracy
     from otf.commands.dataset import Dataset, Frame
@@ -130,6 +130,34 @@ def model_settings(path: Path | None) -> Settings:
     if "reference" not in data:
         settings = settings.model_copy(update={"reference": None})
     return settings.in_folder(path.parent)
+
+
+def settings_of_model(metadata: Mapping[str, object], path: Path) -> Settings:
+    """Return the settings a model was fitted with, as its file records them.
+
+    Raises
+    ------
+    InputError
+        When the file does not say, or says what is no longer understood.
+    """
+    known = metadata.get("input")
+    if not _is_map(known):
+        msg = f"{path} does not say what it was fitted with: fit it again"
+        raise InputError(msg)
+    defaults, sections = model_settings(None), {}
+    for name in SECTIONS:
+        plain = getattr(defaults, name).model_dump(mode="json")
+        # Some keys may be given only beside others: a default one was not given.
+        sections[name] = {k: v for k, v in known[name].items() if v != plain.get(k)}
+    try:
+        settings = Settings.model_validate({**_UNUSED, **sections})
+    except ValidationError as error:
+        raise InputError("\n".join(wording(error, name=path.name))) from None
+    return settings.model_copy(update={"reference": None})
+
+
+def _is_map(value: object) -> TypeGuard[Mapping[str, Mapping[str, object]]]:
+    return isinstance(value, dict) and all(k in value for k in SECTIONS)
 
 
 def fitted_model(
