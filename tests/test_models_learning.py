@@ -15,9 +15,10 @@ from otf.models import training
 from otf.models.basis import Basis
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Gaussian, Polynomial
-from otf.models.design import RowBlock, raw_rows
+from otf.models.design import raw_rows
 from otf.models.interface import KINDS, RowNoise, RowWeights
 from otf.models.kernel_ridge import KernelRidge
+from otf.models.rows import RowBlock
 from otf.models.solvers import LinearRidge
 from otf.models.training import StoredFrame
 from otf.neighbors import NeighborList

@@ -13,9 +13,11 @@ from otf.models.sparsify import (
     FarthestPoint,
     LeverageColumns,
     PivotedCholesky,
+    is_independent,
     leverage,
     pivoted_cholesky,
     redundant_columns,
+    redundant_references,
     spilling_of,
 )
 
@@ -246,6 +248,46 @@ def test_leverages_sum_to_one():
 def test_independent_columns_are_not_redundant():
     atoms = random_environments(6, q=10)
     assert len(redundant_columns(atoms.kernel(atoms), epsilon=1e-9)) == 0
+
+
+@pytest.mark.parametrize("shift", np.geomspace(1e-12, 1e-2, 11))
+def test_cheap_bound_never_overlooks_a_low_eigenvalue(shift):
+    matrix = random_environments(80, seed=3, covariance=Polynomial(4))
+    matrix = matrix.kernel(matrix)
+    matrix[np.diag_indices(80)] += shift
+    jitter, values = 1e-13, eigvalsh(matrix)
+    lower = np.linalg.cholesky(matrix + jitter * np.eye(80))
+    share = values[0] / values[-1]
+    assert not is_independent(lower, jitter, share * 1.001)
+    # How loose it is depends on the spectrum; here it would do with less.
+    assert is_independent(lower, jitter, share / 20)
+
+
+def test_cheap_bound_changes_no_choice():
+    atoms, _ = groups([64, 2, 2, 1, 1])
+    mixed = environments(
+        np.vstack([atoms.directions, random_environments(9, q=12).directions]),
+        species=np.repeat([0, 1], [70, 9]),
+    )
+    basis = Basis.of(mixed, JITTER)
+    options = {"epsilon": 1e-9, "bound": 1e-6}
+    slow = redundant_references(mixed, **options)
+    fast = redundant_references(mixed, **options, factor=basis.factor, jitter=JITTER)
+    np.testing.assert_array_equal(fast, slow)
+    assert len(slow) == 65
+
+
+def test_references_that_the_kept_ones_do_not_span_stay():
+    # Eigenvalues just below epsilon leave a spilling above the bound.
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=(5, 12))
+    atoms = environments(np.vstack([base, base + 1e-3 * rng.normal(size=(5, 12))]))
+    dropped = redundant_references(atoms, epsilon=1e-5, bound=1e-9)
+    assert len(redundant_references(atoms, epsilon=1e-5, bound=1.0)) > len(dropped)
+    kept = np.setdiff1d(np.arange(10), dropped)
+    matrix = atoms.kernel(atoms)
+    if len(dropped):
+        assert spilling_of(matrix, kept, dropped).max() < 1e-8
 
 
 def test_spilling_is_the_share_of_covariance_that_is_not_spanned():

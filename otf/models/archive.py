@@ -111,7 +111,10 @@ def posterior_from_arrays(
 
 
 def model_to_arrays(model: BayesianLinear) -> Store:
-    """Return everything another instance needs to go on alike."""
+    """Return everything another instance needs to go on alike.
+
+    The rows are views of those of the model, good until it learns more.
+    """
     out: Store = {}
     _put(out, "settings", _settings_to_arrays(model))
     _put(out, "descriptor", _descriptor_to_arrays(model.descriptor))
@@ -124,8 +127,14 @@ def model_to_arrays(model: BayesianLinear) -> Store:
     if model.report is not None:
         _put(out, "report", _report_to_arrays(model.report))
     for kind, block in model.training.blocks.items():
-        rows = {"rows": block.rows, "labels": block.labels, "gram": block.gram}
-        _put(out, f"training/{kind}", {k: np.array(v) for k, v in rows.items()})
+        sums = {
+            "labels": block.labels,
+            "gram": block.gram,
+            "projection": block.projection,
+        }
+        _put(out, f"training/{kind}", {k: np.array(v) for k, v in sums.items()})
+        parts = {str(k): part for k, part in enumerate(block.parts())}
+        _put(out, f"training/{kind}/rows", parts)
     out["training/n_frames"] = np.array(model.n_frames)
     for k, frame in enumerate(model.training.frames):
         _put(out, f"frames/{k}", frame.configuration.to_arrays())
@@ -187,8 +196,12 @@ def model_from_arrays(
 def _restore_training(model: BayesianLinear, arrays: Arrays) -> None:
     for kind in KINDS:
         part = _take(arrays, f"training/{kind}")
+        rows = _take(part, "rows")
         model.training.blocks[kind].restore(
-            _floats(part["rows"]), _floats(part["labels"]), _floats(part["gram"])
+            [np.asarray(rows[str(k)], np.float64) for k in range(len(rows))],
+            _floats(part["labels"]),
+            _floats(part["gram"]),
+            _floats(part["projection"]),
         )
     for k in range(int(arrays["training/n_frames"])):
         frame = _take(arrays, f"frames/{k}")

@@ -279,10 +279,12 @@ def _problem(
         nothing = np.zeros((1, len(triangle)))
         return np.vstack([triangle, nothing]), np.append(rotated, outside)
 
+    def spectrum() -> Spectrum:
+        return Spectrum.of_triangle(triangle, rotated, factor.square, factor.n_rows)
+
     return Problem(
-        spectrum=lambda: Spectrum.of_triangle(
-            triangle, rotated, factor.square, factor.n_rows
-        ),
+        spectrum=spectrum,
+        posterior=lambda s_w, s_v: spectrum().posterior(s_w, s_v),
         residual_square=residual_square,
         rows=rows,
         n_rows=factor.n_rows,

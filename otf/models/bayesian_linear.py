@@ -130,6 +130,8 @@ class BayesianLinear:
         self.basis: Basis | None = None
         self.posterior: KernelPosterior | None = None
         self.report: FitReport | None = None
+        # The last basis, and epsilon, in which nothing was redundant.
+        self._independent: tuple[Basis | None, float] = (None, 0.0)
 
     # ---------------------------------------------------------------- prediction
 
@@ -310,8 +312,18 @@ class BayesianLinear:
         """
         if epsilon is None:
             epsilon = self.options.cur_epsilon
-        references = self.current_basis.references
-        dropped = redundant_references(references, epsilon=epsilon, bound=bound)
+        basis = self.current_basis
+        if self._independent == (basis, epsilon):
+            return 0
+        dropped = redundant_references(
+            basis.references,
+            epsilon=epsilon,
+            bound=bound,
+            factor=basis.factor,
+            jitter=basis.jitter,
+        )
+        if not len(dropped):
+            self._independent = (basis, epsilon)
         self.drop_references(dropped)
         return len(dropped)
 

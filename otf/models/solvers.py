@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otf.configuration import FloatArray
-    from otf.models.evidence import Spectrum
+    from otf.models.evidence import Posterior, Spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,9 @@ class Problem:
 
     Attributes
     ----------
-    spectrum : called once by solvers that need the eigenbasis
-    residual_square : |y - Phi w|^2 of weights, from Phi itself
+    spectrum : the eigenbasis, for solvers that look for the precisions
+    posterior : at (s_w, s_v), for those that are given them
+    residual_square : |y - Phi w|^2 of weights, without cancellation
     rows : (Phi, y) held whole, for the dual form
     n_rows : number of labels
     n_forceful : structures with a force above 0.1 eV/angstrom
@@ -33,6 +34,7 @@ class Problem:
     """
 
     spectrum: Callable[[], Spectrum]
+    posterior: Callable[[float, float], Posterior]
     residual_square: Callable[[FloatArray], float]
     rows: Callable[[], tuple[FloatArray, FloatArray]]
     n_rows: int
@@ -85,7 +87,8 @@ class EvidenceMaximisation:
             start=problem.start,
             exact_residual=problem.residual_square,
         )
-        return _solution(spectrum, fit)
+        s_w, s_v = fit.prior_precision, fit.noise_precision
+        return Solution(spectrum.weights(s_w, s_v), spectrum.root(s_w, s_v), fit)
 
 
 @dataclass(frozen=True)
@@ -101,20 +104,14 @@ class LinearRidge:
 
     def solve(self, problem: Problem) -> Solution:
         """Return the posterior at the given ratio."""
-        spectrum = problem.spectrum()
-        weights = spectrum.weights(self.ratio, 1.0)
-        residual = problem.residual_square(weights)
+        posterior = problem.posterior(self.ratio, 1.0)
+        residual = problem.residual_square(posterior.weights)
         fit = EvidenceFit(
             prior_precision=self.ratio,
             noise_precision=1.0,
-            n_effective=spectrum.n_effective(self.ratio, 1.0),
-            log_evidence=spectrum.log_evidence(self.ratio, 1.0, residual),
+            n_effective=posterior.n_effective,
+            log_evidence=posterior.log_evidence(residual),
             iterations=0,
             clamps=(),
         )
-        return _solution(spectrum, fit)
-
-
-def _solution(spectrum: Spectrum, fit: EvidenceFit) -> Solution:
-    s_w, s_v = fit.prior_precision, fit.noise_precision
-    return Solution(spectrum.weights(s_w, s_v), spectrum.root(s_w, s_v), fit)
+        return Solution(posterior.weights, posterior.root, fit)

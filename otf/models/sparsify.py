@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy.linalg import cholesky, eigh, qr, solve_triangular
+from scipy.linalg import cholesky, qr, solve_triangular
+from scipy.linalg.lapack import dpstrf, dtrtri
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray, IntArray
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Candidates whose own covariance is below this are isolated atoms: nothing to learn.
 ISOLATED = 1e-12
+_WHOLE = 2000
 _POOL = 768
 _BLOCK = 64
 
@@ -97,7 +99,7 @@ class LeverageColumns:
         """Return indices of the chosen candidates, in the order of the pivots."""
         matrix = candidates.kernel(candidates)
         limit = min(limit, len(matrix))
-        _, vectors = eigh(matrix)
+        _, vectors = np.linalg.eigh(matrix)
         return _pivots(vectors[:, len(matrix) - limit :], limit)
 
 
@@ -128,13 +130,16 @@ def pivoted_cholesky(
 
     Notes
     -----
-    The pivots are those of the textbook algorithm. Work is done in blocks: pivots are
+    The pivots are those of the textbook algorithm. Up to two thousand candidates have
+    their kernel matrix made once. With more, work is done in blocks: pivots are
     searched in a pool of the candidates with the largest residual for as long as one
     of the pool leads, and the rest is updated by matrix products. Memory is N times
     the number of columns, known and chosen.
     """
     own = candidates.diagonal
     n = len(own)
+    if n <= _WHOLE:
+        return _whole_pivots(candidates, bound, limit, known)
     n_known = 0 if known is None else known.shape[1]
     limit = min(limit, n)
     rows = np.empty((n_known + min(limit, 4 * _BLOCK), n))
@@ -165,6 +170,30 @@ def pivoted_cholesky(
         chosen += block.tolist()
         count += len(block)
     return np.array(chosen, dtype=np.int64)
+
+
+def _whole_pivots(
+    candidates: References, bound: float, limit: int, known: FloatArray | None
+) -> IntArray:
+    """Return the pivots of candidates that are few enough for one matrix."""
+    worth = np.flatnonzero(candidates.diagonal > ISOLATED)
+    if known is not None and len(worth):
+        known = known[worth]
+        share = 1.0 - (known**2).sum(axis=1) / candidates.diagonal[worth]
+        open_ = share > bound  # what is spanned already stays so
+        worth, known = worth[open_], known[open_]
+    if not len(worth):
+        return np.empty(0, np.int64)
+    atoms = candidates.subset(worth)
+    matrix = atoms.kernel(atoms)
+    if known is not None:
+        matrix -= known @ known.T
+    # Scaled, the diagonal is the spilling, and the largest is the next pivot.
+    scale = 1.0 / np.sqrt(atoms.diagonal)
+    matrix *= scale[:, None]
+    matrix *= scale
+    _, order, rank, _ = dpstrf(matrix.T, tol=bound, lower=1, overwrite_a=1)
+    return np.asarray(worth[order[: min(rank, limit)] - 1], dtype=np.int64)
 
 
 def _pool_pivots(
@@ -221,13 +250,18 @@ def redundant_columns(matrix: FloatArray, *, epsilon: float) -> IntArray:
     the transposed low eigenvectors, N_low their number. Taking the N_low columns of
     largest leverage at once would drop every member of a group of equal environments.
     """
-    values, vectors = eigh(matrix)
+    values, vectors = np.linalg.eigh(matrix)
     n_low = int(np.count_nonzero(values < epsilon * values[-1]))
     return _pivots(vectors[:, :n_low], n_low)
 
 
 def redundant_references(
-    references: References, *, epsilon: float, bound: float
+    references: References,
+    *,
+    epsilon: float,
+    bound: float,
+    factor: FloatArray | None = None,
+    jitter: float = 0.0,
 ) -> IntArray:
     """Return the sorted indices of references that the others of their species span.
 
@@ -239,21 +273,80 @@ def redundant_references(
         Eigenvalues below epsilon times the largest of a species count as zero.
     bound
         One whose spilling against the kept ones would exceed it is kept as well.
+    factor, jitter
+        (m, m), lower Cholesky factor of the kernel matrix with this on its diagonal.
+        With it a species that has no such eigenvalue is mostly recognised without a
+        decomposition.
     """
-    matrix = references.kernel(references)
     dropped: list[int] = []
     for one in np.unique(references.species):
         index = np.flatnonzero(references.species == one)
-        block = matrix[np.ix_(index, index)]
+        if factor is not None and is_independent(
+            factor[np.ix_(index, index)], jitter, epsilon
+        ):
+            continue
+        atoms = references.subset(index)
+        block = atoms.kernel(atoms)
         out = redundant_columns(block, epsilon=epsilon)
-        while len(out):
-            kept = np.setdiff1d(np.arange(len(index)), out)
-            share = spilling_of(block, kept, out)
-            if share.max() <= bound:
-                break
-            out = np.delete(out, np.argmax(share))
-        dropped += index[out].tolist()
+        dropped += index[_spanned(block, out, bound)].tolist()
     return np.array(sorted(dropped), dtype=np.int64)
+
+
+def is_independent(factor: FloatArray, jitter: float, epsilon: float) -> bool:
+    """Return whether no eigenvalue of K can be below a share of the largest.
+
+    A cheap bound: where it returns False, there may be one or not.
+
+    Parameters
+    ----------
+    factor
+        (m, m), lower triangle L of K + jitter = L L^T.
+    jitter
+        On the diagonal.
+    epsilon
+        The share.
+
+    Notes
+    -----
+    The largest eigenvalue is at most the largest of (B x)_i/x_i for B = |L| |L|^T and
+    any positive x (Collatz and Wielandt). That of M = (L L^T)^-1 is at most its trace,
+    |M|, and |M^2|^1/2, which are tried in this order: each costs one product more.
+    """
+    if not len(factor):
+        return True
+    size, x = np.abs(factor), np.ones(len(factor))
+    for _ in range(4):
+        x, last = size @ (x @ size), x
+    limit = epsilon * float((x / last).max()) + jitter
+    inverse, info = dtrtri(factor.T, lower=0)
+    if info != 0:
+        return False
+    if np.vdot(inverse, inverse) * limit < 1.0:
+        return True
+    product = inverse @ inverse.T
+    if np.linalg.norm(product) * limit < 1.0:
+        return True
+    return bool(np.linalg.norm(product @ product.T) * limit**2 < 1.0)
+
+
+def _spanned(matrix: FloatArray, out: IntArray, bound: float) -> IntArray:
+    """Return those columns that the rest span, the worst of the others being kept."""
+    if not len(out):
+        return out
+    kept = np.setdiff1d(np.arange(len(matrix)), out)
+    v, jitter = _projected(matrix, kept, out)
+    left = matrix[np.ix_(out, out)] - v.T @ v
+    own = np.maximum(matrix.diagonal()[out], ISOLATED)
+    stays = np.zeros(len(out), dtype=np.bool_)
+    while not stays.all():
+        share = np.where(stays, -np.inf, left.diagonal() / own)
+        worst = int(np.argmax(share))
+        if share[worst] <= bound:
+            break
+        stays[worst] = True
+        column = left[worst] / np.sqrt(left[worst, worst] + jitter)
+        left -= np.outer(column, column)
+    return out[~stays]
 
 
 def leverage(matrix: FloatArray, *, epsilon: float) -> FloatArray:
@@ -261,7 +354,7 @@ def leverage(matrix: FloatArray, *, epsilon: float) -> FloatArray:
 
     omega_j = (1/N_low) sum of u_jx^2 over eigenvalues below epsilon times the largest.
     """
-    values, vectors = eigh(matrix)
+    values, vectors = np.linalg.eigh(matrix)
     low = values < epsilon * values[-1]
     share = (vectors[:, low] ** 2).sum(axis=1) / max(int(low.sum()), 1)
     return np.asarray(share, dtype=np.float64)
@@ -269,13 +362,23 @@ def leverage(matrix: FloatArray, *, epsilon: float) -> FloatArray:
 
 def spilling_of(matrix: FloatArray, kept: IntArray, dropped: IntArray) -> FloatArray:
     """Return the spilling of dropped columns of a kernel matrix against the kept."""
+    v, _ = _projected(matrix, kept, dropped)
+    own = np.maximum(matrix.diagonal()[dropped], ISOLATED)
+    return np.asarray(1.0 - (v**2).sum(axis=0) / own, dtype=np.float64)
+
+
+def _projected(
+    matrix: FloatArray, kept: IntArray, dropped: IntArray
+) -> tuple[FloatArray, float]:
+    """Return L^-1 K of the dropped columns for the kept ones, and the jitter of L."""
     inner = matrix[np.ix_(kept, kept)]
     # Just enough to make a numerically singular matrix factorise.
     jitter = 1e-12 * max(1.0, float(np.trace(inner)))
-    lower = cholesky(inner + jitter * np.eye(len(kept)), lower=True)
-    v = solve_triangular(lower, matrix[np.ix_(kept, dropped)], lower=True)
-    own = np.maximum(matrix.diagonal()[dropped], ISOLATED)
-    return np.asarray(1.0 - (v**2).sum(axis=0) / own, dtype=np.float64)
+    inner[np.diag_indices_from(inner)] += jitter
+    lower = cholesky(inner, lower=True, overwrite_a=True, check_finite=False)
+    cross = matrix[np.ix_(kept, dropped)]
+    v = solve_triangular(lower, cross, lower=True, check_finite=False)
+    return np.asarray(v, dtype=np.float64), jitter
 
 
 def _pivots(vectors: FloatArray, count: int) -> IntArray:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.models.composition import ElementEnergies
-from otf.models.design import RowBlock, Targets, raw_rows, scaled_rows
-from otf.models.evidence import Spectrum
+from otf.models.design import Targets, raw_rows, scaled_rows
+from otf.models.evidence import GramSystem
 from otf.models.interface import FORCEFUL, KINDS, PerKind, RowNoise
+from otf.models.rows import RowBlock
 from otf.models.solvers import Problem
 
 if TYPE_CHECKING:
@@ -32,25 +33,36 @@ class StoredFrame:
     ----------
     configuration, labels : as they came
     targets : labels without the baseline, and masks
+    is_forceful : whether a known force says something
     """
 
     configuration: Configuration
     labels: Labels
     targets: Targets
+    is_forceful: bool
     _environments: Environments | None = None
+    _shares: FloatArray | None = None
 
     @classmethod
     def of(
         cls, configuration: Configuration, labels: Labels, baseline: Baseline
     ) -> StoredFrame:
         """Subtract the baseline and mask what is missing."""
-        return cls(configuration, labels, Targets.of(configuration, labels, baseline))
+        targets = Targets.of(configuration, labels, baseline)
+        return cls(configuration, labels, targets, is_forceful(labels))
 
     def environments(self, descriptor: Descriptor) -> Environments:
         """Return the environments of all atoms."""
         if self._environments is None:
             self._environments = descriptor.describe(self.configuration)
         return self._environments
+
+    def shares(self, species: tuple[int, ...]) -> FloatArray:
+        """Return the share of every species, (S,)."""
+        if self._shares is None or len(self._shares) != len(species):
+            numbers = self.configuration.numbers
+            self._shares = np.array([np.mean(numbers == z) for z in species])
+        return self._shares
 
 
 def is_forceful(labels: Labels) -> bool:
@@ -104,7 +116,9 @@ class TrainingSet:
             raw_columns = np.concatenate(
                 [np.empty((0, new.n_references)), *parts.pop(kind)]
             )
-            block.add_columns(prior.new_columns(block.rows, raw_columns, growth))
+            block.add_columns(
+                raw_columns, lambda rows, raw: prior.new_columns(rows, raw, growth)
+            )
 
     def rotate(self, rotation: FloatArray, first: int) -> None:
         """Carry all rows over to a basis without some references."""
@@ -113,55 +127,54 @@ class TrainingSet:
 
     def fractions(self, species: tuple[int, ...]) -> FloatArray:
         """Return the share of every species in each frame, (F, S)."""
-        return np.array(
-            [
-                [np.mean(frame.configuration.numbers == z) for z in species]
-                for frame in self.frames
-            ]
-        ).reshape(-1, len(species))
+        return np.array([frame.shares(species) for frame in self.frames]).reshape(
+            -1, len(species)
+        )
 
     def element_energies(
         self, species: tuple[int, ...], isolated: Mapping[int, float] | None
     ) -> ElementEnergies:
         """Fit the energies of the elements to the labelled energies."""
         known = np.array([len(f.targets.energy) > 0 for f in self.frames], dtype=bool)
-        energies = np.concatenate([f.targets.energy for f in self.frames])
         return ElementEnergies.fitted(
-            species, self.fractions(species)[known], energies, isolated
+            species, self.fractions(species)[known], self._energies(), isolated
         )
 
     def subtract(self, elements: ElementEnergies) -> None:
         """Set the energy labels to those without the energies of the elements."""
         known = [f for f in self.frames if len(f.targets.energy)]
-        shares = [elements.counts(f.configuration) / f.targets.n_atoms for f in known]
-        for row, (frame, share) in enumerate(zip(known, shares, strict=True)):
-            learned = frame.targets.energy[0] - share @ elements.values
-            self.blocks["energy"].labels[row] = learned / self.noise.energy
+        e0 = [f.shares(elements.species) @ elements.values for f in known]
+        learned = self._energies() - np.array(e0)
+        self.blocks["energy"].relabel(learned / self.noise.energy)
+
+    def _energies(self) -> FloatArray:
+        return np.concatenate([np.empty(0), *(f.targets.energy for f in self.frames)])
 
     def problem(self, weights: PerKind, start: tuple[float, float]) -> Problem:
         """Return the regression on all rows, times the weights of their kinds."""
         return Problem(
-            spectrum=lambda: self._spectrum(weights),
+            spectrum=lambda: self._system(weights).spectrum(),
+            posterior=lambda s_w, s_v: self._system(weights).posterior(s_w, s_v),
             residual_square=lambda w: sum(
-                weights.of(kind) ** 2 * square
-                for kind, square in self.residual_squares(w).items()
+                weights.of(kind) ** 2 * self.blocks[kind].residual_square(w)
+                for kind in _used(weights)
             ),
             rows=lambda: self._weighted_rows(weights),
             n_rows=sum(self.blocks[kind].n_rows for kind in _used(weights)),
-            n_forceful=sum(is_forceful(frame.labels) for frame in self.frames),
+            n_forceful=sum(frame.is_forceful for frame in self.frames),
             start=start,
         )
 
-    def _spectrum(self, weights: PerKind) -> Spectrum:
+    def _system(self, weights: PerKind) -> GramSystem:
         m = self.blocks["force"].n_columns
         gram, projection, square, n_rows = np.zeros((m, m)), np.zeros(m), 0.0, 0
         for kind in _used(weights):
             weight, block = weights.of(kind) ** 2, self.blocks[kind]
             gram += weight * block.gram
-            projection += weight * (block.rows.T @ block.labels)
-            square += weight * float(block.labels @ block.labels)
+            projection += weight * block.projection
+            square += weight * block.square
             n_rows += block.n_rows
-        return Spectrum.of_gram(gram, projection, square, n_rows)
+        return GramSystem(gram, projection, square, n_rows)
 
     def _weighted_rows(self, weights: PerKind) -> tuple[FloatArray, FloatArray]:
         rows = [weights.of(kind) * self.blocks[kind].rows for kind in _used(weights)]
@@ -170,21 +183,10 @@ class TrainingSet:
         ]
         return np.concatenate(rows), np.concatenate(labels)
 
-    def residual_squares(self, weights: FloatArray) -> dict[str, float]:
-        """Return |y - Phi w|^2 of every kind, from the rows themselves."""
-        out = {}
-        for kind, block in self.blocks.items():
-            left = block.labels - block.rows @ weights
-            out[kind] = float(left @ left)
-        return out
-
     def errors(self, weights: FloatArray) -> PerKind:
         """Return the training RMSE of every kind in its own unit; 0 without labels."""
-        squares = self.residual_squares(weights)
-        return PerKind(
-            *(
-                self.noise.of(kind)
-                * float(np.sqrt(squares[kind] / max(self.blocks[kind].n_rows, 1)))
-                for kind in KINDS
-            )
-        )
+        means = {
+            kind: block.residual_square(weights) / max(block.n_rows, 1)
+            for kind, block in self.blocks.items()
+        }
+        return PerKind(*(self.noise.of(k) * float(np.sqrt(means[k])) for k in KINDS))
