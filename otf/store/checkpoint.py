@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, field, fields
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 KEPT = 2
+_MAPPED = 1 << 20  # bytes of an array that is left in its file
+_LOCAL = struct.Struct("<26xHH")  # a header inside a zip file, up to two lengths
 _META = "meta"
 
 
@@ -296,13 +299,16 @@ def _write_npz(path: Path, arrays: Arrays, meta: _Meta) -> int:
         raise ValueError(f"no array may be called {_META!r}")
     text = json.dumps(meta, default=_plain)
     crc = zlib.crc32(text.encode(), checksum(arrays))
-    body = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    body = {name: np.asarray(array) for name, array in arrays.items()}
     body[_META] = np.array([text, str(crc)])
 
     def write(handle: BinaryIO) -> None:
         # Not np.savez: its keyword "file" would clash with an array of that name.
         with zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
             for name, array in body.items():
+                if array.flags.f_contiguous:  # else written in Fortran order
+                    array = np.ascontiguousarray(array).reshape(array.shape)
+                # A view of a larger array is written piece by piece, not copied.
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
 
@@ -320,8 +326,13 @@ def _read_npz(path: Path) -> tuple[dict[str, NDArray[np.generic]], _Meta, int]:
     """Return arrays, meta and checksum."""
     try:
         # Opened here: NumPy leaves a damaged file open when it opens it itself.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            arrays = {
+                member.filename.removesuffix(".npy"): _read_member(
+                    path, archive, member
+                )
+                for member in archive.infolist()
+            }
         text, stored = (str(x) for x in arrays.pop(_META))
         crc = zlib.crc32(text.encode(), checksum(arrays))
         intact = str(crc) == stored
@@ -338,3 +349,27 @@ def _read_npz(path: Path) -> tuple[dict[str, NDArray[np.generic]], _Meta, int]:
             f"{VERSION}; update otf-md"
         )
     return arrays, meta, crc
+
+
+def _read_member(
+    path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo
+) -> NDArray[np.generic]:
+    """Return an array; a large one stays in the file until it is looked at."""
+    with archive.open(member) as stream:
+        if member.file_size < _MAPPED:
+            array: NDArray[np.generic] = np.lib.format.read_array(
+                stream, allow_pickle=False
+            )
+            return array
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise ValueError(f"{member.filename} is none of ours")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        within = stream.tell()
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
+        offset = member.header_offset + _LOCAL.size + name + extra + within
+        mapped = np.memmap(
+            file, dtype, "r", offset, shape, order="F" if fortran else "C"
+        )
+    return np.asarray(mapped)

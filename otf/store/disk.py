@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from otf.potential import Arrays
 
 PARTIAL = ".partial"  # suffix of a file that is being written aside
+_PIECE = 1 << 22  # bytes of an array copied at a time
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -96,7 +99,20 @@ def checksum(arrays: Arrays) -> int:
     """Return a CRC-32 over names, types, shapes and bytes of named arrays."""
     crc = 0
     for name in sorted(arrays):
-        array = np.asarray(arrays[name], order="C")
+        array = np.asarray(arrays[name])
         head = f"{name}|{array.dtype.str}|{array.shape}|"
-        crc = zlib.crc32(array.tobytes(), zlib.crc32(head.encode(), crc))
+        crc = zlib.crc32(head.encode(), crc)
+        for piece in _pieces(array):
+            flat = np.ascontiguousarray(piece).reshape(-1)
+            crc = zlib.crc32(flat.view(np.uint8), crc)
     return crc
+
+
+def _pieces(array: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
+    """Yield an array along its first axis in pieces whose copies are small."""
+    if array.ndim == 0 or array.nbytes <= _PIECE:
+        yield array
+        return
+    step = max(1, len(array) * _PIECE // array.nbytes)
+    for low in range(0, len(array), step):
+        yield array[low : low + step]
