@@ -170,7 +170,7 @@ class TrainingSet:
         gram, projection, square, n_rows = np.zeros((m, m)), np.zeros(m), 0.0, 0
         for kind in _used(weights):
             weight, block = weights.of(kind) ** 2, self.blocks[kind]
-            gram += weight * block.gram
+            gram += block.gram if weight == 1.0 else weight * block.gram
             projection += weight * block.projection
             square += weight * block.square
             n_rows += block.n_rows
