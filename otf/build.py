@@ -140,7 +140,9 @@ def build_learning(
         auditor=Auditor(planned, goal=goal, enabled=learning.audits),
         log=log,
         options=LearningOptions(
-            rattles=tuple(learning.initial_rattles_A), seed=settings.seed
+            rattles=tuple(learning.initial_rattles_A),
+            seed=settings.seed,
+            latency=learning.retrain_latency_steps,
         ),
     )
 

@@ -10,7 +10,7 @@ from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
 from otf.configuration import Configuration, Labels
 from otf.descriptors.power_spectrum import PowerSpectrum
-from otf.errors import ReferenceFailure
+from otf.errors import OTFError, ReferenceFailure
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
 from otf.learning.policy import Calibrated, Reason, Rules
@@ -182,6 +182,91 @@ def test_a_waiting_label_is_learned_before_the_next_call(reference):
     assert again.change is not None
     assert np.array_equal(again.change.forces_after, again.forces)
     assert again.change.energy_before != again.change.energy_after
+
+
+def calm(reference, latency):
+    """Return a potential whose first later label is a sample, and its log."""
+    rules = Rules(critical_ratio=1e9, critical_spilling=1.0)
+    potential, log = learning(reference, threshold=0.25, rules=rules, latency=latency)
+    potential.predict([silicon()], step=0)
+    return potential, log
+
+
+def test_with_a_latency_the_new_model_enters_at_its_step(reference):
+    potential, log = calm(reference, 15)
+    fits, wild = len(log.fits), silicon(0.3, seed=99)
+    potential.predict([wild], step=20)
+    assert log.decisions[-1].reason is Reason.SAMPLE
+    old = potential.model.predict(wild)
+    calls = len(log.decisions)
+    for step in (21, 34):
+        found = potential.predict([wild], step=step)[0]
+        # Nothing is labelled while a fit is on its way, although e > t.
+        assert np.array_equal(found.forces, old.forces)
+        assert len(log.decisions) == calls
+        assert len(log.fits) == fits
+    found = potential.predict([wild], step=35)[0]
+    assert log.fits[fits:] == [35]
+    assert found.change.energy_before == old.energy
+    assert np.array_equal(found.change.forces_before, old.forces)
+    assert np.array_equal(found.forces, potential.model.predict(wild).forces)
+    assert not np.array_equal(found.forces, old.forces)
+
+
+def test_the_model_that_enters_is_the_one_a_waiting_run_would_make(reference):
+    wild, other = silicon(0.3, seed=99), silicon(0.2, seed=5)
+    beside, _ = calm(reference, 15)
+    waits, _ = calm(reference, 0)
+    for potential in (beside, waits):
+        potential.predict([wild], step=20)
+    waits._retrain(20)
+    beside.predict([other], step=35)
+    one, two = beside.model.predict(other), waits.model.predict(other)
+    assert np.array_equal(one.forces, two.forces)
+
+
+def test_a_critical_step_takes_the_pending_fit_up_and_learns_at_once(reference):
+    potential, log = calm(reference, 15)
+    potential.predict([silicon(0.3, seed=99)], step=20)
+    fits = len(log.fits)
+    potential.rules = Rules()
+    potential.predict([silicon(0.35, seed=97)], step=22)
+    assert log.decisions[-1].reason is Reason.CRITICAL
+    assert log.fits[fits:] == [22, 22]
+    assert potential.model.n_frames == len(log.decisions)
+    # Nothing is left that would enter.
+    assert len(potential.state()["due"]) == 0
+
+
+def test_a_fit_under_way_travels_with_the_state(reference):
+    potential, _ = calm(reference, 15)
+    potential.predict([silicon(0.3, seed=99)], step=20)
+    other, log = learning(reference, threshold=0.25, latency=15)
+    other.rules = potential.rules
+    arrays = {k: np.array(v) for k, v in potential.model_arrays().items()}
+    other.model = model_from_arrays(arrays)
+    other.restore(potential.state())
+    c = silicon(0.1, seed=7)
+    for step in (30, 35, 36):
+        ours, theirs = (p.predict([c], step=step)[0] for p in (potential, other))
+        assert np.array_equal(ours.forces, theirs.forces)
+        assert ours.surface == theirs.surface
+    assert log.fits == [35]
+
+
+def test_what_goes_wrong_in_a_fit_beside_the_run_is_said_when_it_enters(
+    reference, monkeypatch
+):
+    potential, _ = calm(reference, 15)
+
+    def fails():
+        raise OTFError("no such luck")
+
+    monkeypatch.setattr(potential.model, "solve", fails)
+    potential.predict([silicon(0.3, seed=99)], step=20)
+    potential.predict([silicon(0.1)], step=25)
+    with pytest.raises(OTFError, match="no such luck"):
+        potential.predict([silicon(0.1)], step=35)
 
 
 def test_critical_steps_in_close_order_label_a_rattled_copy_too(trained):

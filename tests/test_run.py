@@ -18,6 +18,8 @@ from ase.io import write
 from otf.cli import main
 from otf.configuration import Configuration, Labels
 from otf.deploy.provenance import laws_of
+from otf.models.bayesian_linear import BayesianLinear
+from otf.progress import Progress
 from otf.store.checkpoint import Checkpoints, load_newest
 from otf.store.extxyz import write_frames
 from otf.store.frames import read_frames
@@ -186,6 +188,90 @@ def test_kill_and_resume_make_the_same_trajectory(prepare, tmp_path, moments):
         cut_short += killed
     # A kill before the first or after the last step would prove nothing.
     assert cut_short >= moments // 2
+
+
+LATENCY = "retrain_latency_steps = 12"
+
+
+@pytest.fixture
+def slow_fits(monkeypatch):
+    """Return a function that makes every fit take longer."""
+    solve = BayesianLinear.solve
+
+    def slow_down(seconds):
+        def slowly(self):
+            time.sleep(seconds)
+            return solve(self)
+
+        monkeypatch.setattr(BayesianLinear, "solve", slowly)
+
+    return slow_down
+
+
+def test_a_slow_fit_beside_the_run_changes_nothing(prepare, tmp_path, slow_fits):
+    path, run = prepare(steps=120, learning=LATENCY), tmp_path / "run"
+    assert main(["run", str(path)]) == 0
+    run.rename(tmp_path / "fast")
+    slow_fits(0.3)
+    assert main(["run", str(path)]) == 0
+    assert same(tmp_path / "fast", run)
+    view = RunView.load(run)
+    labels = {d.step for d in view.decisions if d.reason in ("sample", "audit")}
+    urgent = {d.step for d in view.decisions} - labels
+    late = {r.step for r in view.retrains} - urgent - {120}
+    assert late
+    assert {step - 12 for step in late} <= labels
+
+
+class Killed(BaseException):
+    """Ends a run where no handler looks."""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
+def test_a_kill_between_a_label_and_its_model_changes_nothing(
+    prepare, tmp_path, slow_fits, monkeypatch, seconds
+):
+    path, run = prepare(steps=120, learning=LATENCY), tmp_path / "run"
+    path.write_text(path.read_text().replace("interval = 20", "interval = 3"))
+    assert main(["run", str(path)]) == 0
+    run.rename(tmp_path / "whole")
+    slow_fits(seconds)
+    update = Progress.update
+    pending = []
+
+    def kill(self, status, *, last):
+        # Checkpoints are made after the step is shown.
+        saved = load_newest(RunFolder(run))
+        if pending[-1:] != [saved.state.step] and len(saved.potential["potential/due"]):
+            pending.append(saved.state.step)
+            raise Killed
+        update(self, status, last=last)
+
+    monkeypatch.setattr(Progress, "update", kill)
+    kills, command = 0, ["run", str(path)]
+    while True:
+        try:
+            assert main(command) == 0
+            break
+        except Killed:
+            kills, command = kills + 1, ["resume", str(run)]
+    assert kills >= 3
+    assert same(tmp_path / "whole", run)
+
+
+def test_overlapping_atoms_while_a_fit_is_under_way_are_survived(prepare, tmp_path):
+    path, folder = prepare(steps=160, learning=LATENCY), RunFolder(tmp_path / "run")
+    main(["run", str(path)])
+    text = path.read_text().replace("steps = 160", "steps = 260")
+    folder.input.write_text(text)
+    store = Checkpoints(folder)
+    checkpoint = store.load()
+    push_atoms(folder, 0.5)
+    assert main(["resume", str(folder.path)]) == 0
+    view = RunView.load(folder.path)
+    assert len(view.rollbacks) == 1
+    assert view.finish.step == 260
+    assert checkpoint.state.step == 160
 
 
 def push_atoms(folder: RunFolder, distance: float) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from otf.calculators.geometry import require_sane_distances
+from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
 from otf.learning.policy import Assessment, Reason, decide
 from otf.learning.queue import Queue, under
@@ -107,6 +108,8 @@ class LearningOptions:
     recent_label : a critical step this soon after a label also labels a rattled copy
     rollback_labels : frames labelled at a roll-back
     minimum_frames : labelled frames a species must be in before it is predicted
+    latency : steps after a label at which the model that knows it enters, while the
+        fit runs beside; 0 for fits the run waits for
     """
 
     rattles: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
@@ -115,6 +118,7 @@ class LearningOptions:
     recent_label: int = 5
     rollback_labels: int = 3
     minimum_frames: int = 3
+    latency: int = 0
 
 
 class LearningPotential:
@@ -157,6 +161,7 @@ class LearningPotential:
         self._log = log
         self._screen = Screen(rules)
         self._queue = Queue()
+        self._pending: PendingFit | None = None
         self._surface = 0
         self._last_label = -(10**9)
         self._consecutive = 0
@@ -176,8 +181,12 @@ class LearningPotential:
         require_sane_distances(c)
         if self.model.n_frames == 0 and not self._queue:
             self._start(c, step)
-        first, reason = self._judge(c, step)
-        before = first
+        old = None
+        if self._pending is not None and step >= self._pending.due:
+            old = self.model.predict(c)
+            self._enter(step)
+        before, reason = self._judge(c, step)
+        first = before if old is None else old
         if reason is Reason.SAMPLE and len(self._queue):
             # A fit is cheaper than a label: learn what waits, and look again.
             self._retrain(step)
@@ -241,6 +250,8 @@ class LearningPotential:
         if self._queue.seen(c) < self.options.minimum_frames:
             return Reason.SPECIES
         reason = decide(assessment, self.rules, since_label=step - self._last_label)
+        if reason is Reason.SAMPLE and self._pending is not None:
+            return Reason.GAP  # a fit is cheaper than a label, and on its way
         if reason is Reason.PREDICT and self.auditor.due(step):
             reason = Reason.AUDIT
         critical = reason is Reason.CRITICAL
@@ -277,7 +288,10 @@ class LearningPotential:
             self._call_rattled(c, step)
         after = before
         urgent = reason in (Reason.CRITICAL, Reason.SPECIES)
-        if urgent or len(self._queue) >= self.rules.queue:
+        waits = self.options.latency > 0 and not urgent
+        if waits:
+            self._begin(step)
+        elif urgent or len(self._queue) >= self.rules.queue:
             self._retrain(step)
             after = self._after(c, step)
         self._warn_when_stuck()
@@ -345,14 +359,54 @@ class LearningPotential:
         self._call(copy, step, Reason.CRITICAL)
 
     def _retrain(self, step: int) -> None:
+        """Learn what waits, now; a fit under way is waited for first."""
+        self._settle(step)
         begun = time.perf_counter()
-        self.model.extend(*self._queue.drain())
+        self._fit(*self._queue.drain())
+        self._take_up(step, time.perf_counter() - begun)
+
+    def _fit(
+        self,
+        frames: Sequence[tuple[Configuration, Labels]],
+        candidates: Sequence[IntArray | None],
+    ) -> None:
+        self.model.extend(frames, candidates)
         self.model.drop_redundant()
-        report = self.model.fit_weights()
+        self.model.solve()
+
+    def _take_up(self, step: int, seconds: float) -> None:
+        report = self.model.take_up()
         self.generation += 1
         self._surface += 1
         self._screen.forget()
-        self._log.retrain(step, report, time.perf_counter() - begun)
+        self._log.retrain(step, report, seconds)
+
+    def _begin(self, step: int) -> None:
+        """Begin to learn what waits, beside the run, unless a fit is under way."""
+        if self._pending is not None or not self._queue:
+            return
+        waiting = self._queue.drain()
+        self.generation += 1
+        self._pending = PendingFit(
+            step + self.options.latency, lambda: self._fit(*waiting)
+        )
+
+    def _enter(self, step: int) -> None:
+        """Take the pending fit up, and begin the next with what came meanwhile."""
+        self._settle(step)
+        if not self.policy.calibrated:
+            learned = self.model.training.frames[-1].configuration
+            exact = self.model.force_uncertainty(learned)
+            assert exact.forces is not None  # the exact form always has them
+            self.policy.retrained(float(exact.forces.max()))
+        self._begin(step)
+
+    def _settle(self, step: int) -> None:
+        """Take up the fit that is under way, if there is one."""
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        self._take_up(step, pending.close())
 
     def _after(self, c: Configuration, step: int) -> Prediction:
         """Return the new model's prediction and tell the policy its deviation."""
@@ -392,6 +446,7 @@ class LearningPotential:
         int
             Number of reference calls made.
         """
+        self._settle(step)
         sane = [c for c in frames if _is_sane(c)]
         sane.sort(
             key=lambda c: -float(self.model.spilling(self.model.describe(c)).max())
@@ -405,13 +460,16 @@ class LearningPotential:
 
     def finish(self, step: int) -> Verdict:
         """Learn what still waits in the queue and judge the run."""
+        self._settle(step)
         if self._queue:
             self._retrain(step)
         return self.auditor.verdict(step)
 
     # -------------------------------------------------------------- checkpoint
     def model_arrays(self) -> Arrays:
-        """Return the arrays of the model."""
+        """Return the arrays of the model, with those of a fit under way."""
+        if self._pending is not None:
+            self._pending.wait()
         return model_to_arrays(self.model)
 
     def state(self) -> Arrays:
@@ -421,6 +479,7 @@ class LearningPotential:
                 [self.n_calls, self._surface, self._last_label, self._consecutive]
             ),
             "generation": np.array(self.generation),
+            "due": np.array([] if self._pending is None else [self._pending.due]),
         }
         for name, part in self._parts().items():
             out |= {f"{name}/{key}": value for key, value in part.state().items()}
@@ -431,6 +490,8 @@ class LearningPotential:
         counters = [int(x) for x in state["counters"]]
         self.n_calls, self._surface, self._last_label, self._consecutive = counters
         self.generation = int(state["generation"])
+        for due in state["due"]:  # the fit itself came with the model
+            self._pending = PendingFit(int(due), lambda: None)
         for name, part in self._parts().items():
             part.restore(under(state, name))
 

@@ -16,7 +16,7 @@ from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import StoreError
 from otf.models.baseline import CoreRepulsion, NoBaseline
 from otf.models.basis import Basis
-from otf.models.bayesian_linear import BayesianLinear, ModelOptions
+from otf.models.bayesian_linear import BayesianLinear, Fitted, ModelOptions
 from otf.models.composition import ElementEnergies
 from otf.models.covariance import covariance_named
 from otf.models.evidence import PrecisionBounds
@@ -126,6 +126,9 @@ def model_to_arrays(model: BayesianLinear) -> Store:
         _put(out, "posterior", posterior_to_arrays(model.posterior))
     if model.report is not None:
         _put(out, "report", _report_to_arrays(model.report))
+    if model.pending is not None:
+        _put(out, "pending/posterior", posterior_to_arrays(model.pending.posterior))
+        _put(out, "pending/report", _report_to_arrays(model.pending.report))
     for kind, block in model.training.blocks.items():
         sums = {
             "labels": block.labels,
@@ -189,6 +192,14 @@ def model_from_arrays(
         )
     report = _take(arrays, "report")
     model.report = _report_from_arrays(report) if report else None
+    pending = _take(arrays, "pending")
+    if pending:
+        model.pending = Fitted(
+            posterior_from_arrays(
+                _take(pending, "posterior"), descriptor=descriptor, baseline=baseline
+            ),
+            _report_from_arrays(_take(pending, "report")),
+        )
     _restore_training(model, arrays)
     return model
 

@@ -75,6 +75,14 @@ class ModelOptions:
         return EvidenceMaximisation(PrecisionBounds(noise_high=ratio**2))
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fit that has been made and not yet taken up."""
+
+    posterior: KernelPosterior
+    report: FitReport
+
+
 class BayesianLinear:
     """U = sum of e0, a baseline, and w . K(X_i, X_B) over references of equal species.
 
@@ -130,6 +138,7 @@ class BayesianLinear:
         self.basis: Basis | None = None
         self.posterior: KernelPosterior | None = None
         self.report: FitReport | None = None
+        self.pending: Fitted | None = None
         # The last basis, and epsilon, in which nothing was redundant.
         self._independent: tuple[Basis | None, float] = (None, 0.0)
 
@@ -356,15 +365,32 @@ class BayesianLinear:
         OTFError
             When no frame has been taken in.
         """
+        self.solve()
+        return self.take_up()
+
+    def take_up(self) -> FitReport:
+        """Predict with the fit that ``solve`` left in ``pending`` from now on."""
+        assert self.pending is not None  # whoever takes up has solved
+        self.posterior, self.report = self.pending.posterior, self.pending.report
+        self.pending = None
+        return self.report
+
+    def solve(self) -> None:
+        """Fit to everything taken in, and go on predicting with the fit before.
+
+        Raises
+        ------
+        OTFError
+            When no frame has been taken in.
+        """
         elements = self.training.element_energies(
             self.descriptor.species, self.isolated_energies
         )
         self.training.subtract(elements)
         problem = self.training.problem(self.weights, self._last_precisions())
         solution = self.solver.solve(problem)
-        self.adopt(solution, elements)
         fit = solution.fit
-        self.report = FitReport(
+        report = FitReport(
             prior_precision=fit.prior_precision,
             noise_precision=fit.noise_precision,
             n_effective=fit.n_effective,
@@ -376,17 +402,22 @@ class BayesianLinear:
             n_frames=self.n_frames,
             errors=self.training.errors(solution.weights),
         )
-        return self.report
+        self.pending = Fitted(self._posterior_of(solution, elements), report)
 
     def adopt(self, solution: Solution, elements: ElementEnergies) -> None:
         """Predict with the weights of a solution from now on."""
+        self.posterior = self._posterior_of(solution, elements)
+
+    def _posterior_of(
+        self, solution: Solution, elements: ElementEnergies
+    ) -> KernelPosterior:
         basis = self.current_basis
         gauge = Gauge(
             basis,
             self.prior.weights(basis, solution.root),
             solution.fit.prior_precision,
         )
-        self.posterior = KernelPosterior(
+        return KernelPosterior(
             descriptor=self.descriptor,
             gauge=gauge,
             coarse=gauge.reduced(self.options.screen_references),

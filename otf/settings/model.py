@@ -197,6 +197,12 @@ class Learning(Section):
         default=5,
         description="Labels that wait before the model is fitted again.",
     )
+    retrain_latency_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Steps after a label at which the model that knows it enters; the "
+        "fit runs beside the steps between and `queue` has no meaning. With 0 the run "
+        "waits for every fit.",
+    )
     start_from: Annotated[tuple[Text, ...], Field(strict=False)] = Field(
         default=(),
         description="Earlier runs whose labels are taken over (folders or journals).",

@@ -104,7 +104,7 @@ def checksum(arrays: Arrays) -> int:
         crc = zlib.crc32(head.encode(), crc)
         for piece in _pieces(array):
             flat = np.ascontiguousarray(piece).reshape(-1)
-            crc = zlib.crc32(flat.view(np.uint8), crc)
+            crc = zlib.crc32(flat.view(np.uint8).data, crc)
     return crc
 
 
