@@ -127,7 +127,7 @@ class Limits(Section):
     )
     memory_GB: Positive | None = Field(
         default=None,
-        description="Memory the design matrix may take; the forecast of `check` is "
+        description="Memory learning may take; the forecast of `check` is "
         "compared with it.",
         examples=[8.0],
     )
