@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ from otf.settings.start import starting_point
 from otf.state import State
 from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
 from otf.store.run_reader import RunView
+from otf.store.scratch import ScratchRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +43,12 @@ if TYPE_CHECKING:
     from otf.dynamics.sampler import Sampler
     from otf.learning.potential import LearningLog
     from otf.models.posterior import KernelPosterior
+    from otf.models.rows import Allocate
     from otf.potential import ReferenceCalculator
     from otf.settings.settings import Settings
     from otf.store.checkpoint import Checkpoint
     from otf.store.journal import Journal
+    from otf.store.schema import RunFolder
 
 # An atom that crosses this share of the cutoff in one step has left the dynamics.
 LARGEST_STEP = 0.2
@@ -99,6 +103,15 @@ def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
     )
 
 
+def build_row_memory(settings: Settings, folder: RunFolder) -> ScratchRows:
+    """Return where the rows of a run that learns in this folder are kept."""
+    limit = settings.learning.row_memory_GB
+    if limit is None:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return ScratchRows(folder.path, machine // 2)
+    return ScratchRows(folder.path, int(limit * 1e9))
+
+
 def build_policy(settings: Settings) -> Policy:
     """Return the policy of the input file."""
     learning = settings.learning
@@ -120,14 +133,19 @@ def build_learning(
     configuration: Configuration,
     reference: ReferenceCalculator,
     log: LearningLog,
+    *,
+    allocate: Allocate | None = None,
 ) -> LearningPotential:
-    """Return the potential of a run that learns."""
+    """Return the potential of a run that learns; its rows lie where that says."""
     learning = settings.learning
     species = sorted({int(z) for z in configuration.numbers})
     goal = learning.goal_force_rmse_eV_per_A or learning.max_force_error_eV_per_A
     planned = settings.dynamics.n_steps
+    model = build_model(settings, species)
+    if allocate is not None:
+        model.training.keep_rows_in(allocate)
     return LearningPotential(
-        build_model(settings, species),
+        model,
         reference,
         policy=build_policy(settings),
         rules=Rules(
@@ -274,10 +292,12 @@ def restored_learning(
     reference: ReferenceCalculator,
     log: LearningLog,
     checkpoint: Checkpoint,
+    *,
+    allocate: Allocate | None = None,
 ) -> LearningPotential:
     """Return the learning potential of a checkpoint."""
     potential = build_learning(settings, configuration, reference, log)
-    potential.model = model_from_arrays(checkpoint.model)
+    potential.model = model_from_arrays(checkpoint.model, allocate=allocate)
     potential.restore(under(checkpoint.potential, "potential"))
     return potential
 

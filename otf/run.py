@@ -13,6 +13,7 @@ from otf.build import (
     build_learning,
     build_production,
     build_reference,
+    build_row_memory,
     build_sampler,
     build_schedule,
     initial_state,
@@ -226,11 +227,14 @@ def _assemble(
         reference = build_reference(settings, journal=files.journal)
         assert reference is not None  # the settings refuse to learn without one
         log = JournalLog(files.journal)
+        rows = build_row_memory(settings, files.folder)
         if checkpoint is None:
-            potential = build_learning(settings, configuration, reference, log)
+            potential = build_learning(
+                settings, configuration, reference, log, allocate=rows
+            )
         else:
             potential = restored_learning(
-                settings, configuration, reference, log, checkpoint
+                settings, configuration, reference, log, checkpoint, allocate=rows
             )
         cutoff = potential.model.descriptor.cutoff
     else:

@@ -18,6 +18,7 @@ from otf.calculators.stillinger_weber import StillingerWeber
 from otf.commands.forecast import learning_memory
 from otf.configuration import Configuration, Labels
 from otf.descriptors.power_spectrum import PowerSpectrum
+from otf.models.archive import model_to_arrays
 from otf.models.bayesian_linear import BayesianLinear
 from otf.state import State
 from otf.store.checkpoint import Checkpoint, Checkpoints
@@ -44,7 +45,7 @@ def learn(n_frames, n_candidates):
         model.force_uncertainty(frames[0][0])
     c, ones = frames[0][0], np.ones((64, 3))
     state = State(c, ones, np.ones(64), ones > 0, step=0, time=0.0, seed=1)
-    arrays = model.to_arrays()
+    arrays = model_to_arrays(model)
     Checkpoints(RunFolder(Path(sys.argv[1]))).save(
         Checkpoint(state, prediction, {}, arrays, 1)
     )

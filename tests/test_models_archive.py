@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -21,6 +24,7 @@ from otf.models.covariance import Gaussian
 from otf.models.interface import RowNoise, RowWeights
 from otf.models.kernel_ridge import KernelRidge
 from otf.models.solvers import LinearRidge
+from otf.store.scratch import ScratchRows
 
 FACES = 0.25 * np.array([[0, 0, 0], [0, 2, 2], [2, 0, 2], [2, 2, 0]])
 RADII = np.full(20, 1.11)
@@ -87,6 +91,52 @@ def test_learning_goes_on_to_the_bit():
     assert one.n_references == other.n_references
     assert one.report == other.report
     assert_same_bits(one, other, c)
+
+
+def test_rows_on_disk_give_the_same_bits(tmp_path):
+    rooms = [None, ScratchRows(tmp_path, 0), ScratchRows(tmp_path, 3_000_000)]
+    models = []
+    for room in rooms:
+        one = model()
+        if room is not None:
+            one.training.keep_rows_in(room)
+        one.extend(silicon(6))
+        one.drop_references(np.array([3, 7]))
+        one.extend(silicon(3, seed=1), [np.array([1, 2]), None, None])
+        one.fit_weights()
+        models.append(one)
+    assert [room.n_files > 0 for room in rooms[1:]] == [True, True]
+    assert not list(tmp_path.iterdir())
+    again = model_from_arrays(model_to_arrays(models[1]), allocate=rooms[1])
+    models.append(again)
+    for m in models:
+        m.extend(silicon(1, seed=2))
+        m.fit_weights()
+    c = silicon(1, seed=9)[0][0]
+    for other in models[1:]:
+        assert_same_bits(models[0], other, c)
+        for kind, block in models[0].training.blocks.items():
+            np.testing.assert_array_equal(other.training.blocks[kind].rows, block.rows)
+
+
+def test_memory_for_rows_is_given_back(tmp_path):
+    room = ScratchRows(tmp_path, 3 * 8 * 100)
+    held = [room((10, 10)) for _ in range(3)]
+    assert room.n_files == 0
+    del held[0]
+    held.append(room((10, 10)))
+    assert room.n_files == 0
+    held.append(room((10, 10)))
+    assert room.n_files == 1
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreError, match="disk or the quota is full"):
+        ScratchRows(tmp_path, 0)((10, 10))
 
 
 def test_production_form_predicts_the_same_bits():

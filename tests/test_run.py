@@ -190,6 +190,21 @@ def test_kill_and_resume_make_the_same_trajectory(prepare, tmp_path, moments):
     assert cut_short >= moments // 2
 
 
+def test_rows_on_disk_make_the_same_trajectory(prepare, tmp_path):
+    run = tmp_path / "run"
+    assert main(["run", str(prepare(steps=60))]) == 0
+    run.rename(tmp_path / "memory")
+    assert main(["run", str(prepare(steps=60, learning="row_memory_GB = 1e-9"))]) == 0
+    assert same(tmp_path / "memory", run)
+    run.rename(tmp_path / "disk")
+    # Resumed from its last checkpoint, whose rows go back to files.
+    folder = RunFolder(tmp_path / "disk")
+    folder.input.write_text(folder.input.read_text().replace("= 60", "= 90"))
+    assert main(["resume", str(folder.path)]) == 0
+    names = {path.suffix for path in folder.path.iterdir()}
+    assert names <= {".bin", ".npz", ".h5", ".h5md", ".csv", ".html", ".toml", ""}
+
+
 LATENCY = "retrain_latency_steps = 12"
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from otf.descriptors.interface import Descriptor
     from otf.models.baseline import Baseline
     from otf.models.covariance import Covariance
+    from otf.models.rows import Allocate
     from otf.models.solvers import Solver
     from otf.potential import Arrays
 
@@ -155,6 +156,7 @@ def model_from_arrays(
     *,
     descriptor: Descriptor | None = None,
     baseline: Baseline | None = None,
+    allocate: Allocate | None = None,
 ) -> BayesianLinear:
     """Return the model that ``model_to_arrays`` wrote.
 
@@ -164,6 +166,8 @@ def model_from_arrays(
         The training state.
     descriptor, baseline
         Needed only where they are none of this package.
+    allocate
+        Gives memory for the rows; the default is NumPy's.
 
     Raises
     ------
@@ -200,6 +204,8 @@ def model_from_arrays(
             ),
             _report_from_arrays(_take(pending, "report")),
         )
+    if allocate is not None:
+        model.training.keep_rows_in(allocate)
     _restore_training(model, arrays)
     return model
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from otf.models.basis import Basis, Growth
     from otf.models.prior import Prior
     from otf.models.references import References
+    from otf.models.rows import Allocate
 
 
 @dataclass(eq=False)
@@ -87,6 +88,11 @@ class TrainingSet:
         self.noise = noise
         self.frames: list[StoredFrame] = []
         self.blocks = {kind: RowBlock() for kind in KINDS}
+
+    def keep_rows_in(self, allocate: Allocate) -> None:
+        """Take memory for rows from a function, before there are any."""
+        assert not self.frames  # rows that exist do not move
+        self.blocks = {kind: RowBlock(allocate=allocate) for kind in KINDS}
 
     @property
     def n_rows(self) -> int:

@@ -203,6 +203,12 @@ class Learning(Section):
         "fit runs beside the steps between and `queue` has no meaning. With 0 the run "
         "waits for every fit.",
     )
+    row_memory_GB: Positive | None = Field(
+        default=None,
+        description="Memory for the design matrix; what exceeds it is kept in unnamed "
+        "files in the run folder. Without it half of the machine's memory.",
+        examples=[8.0],
+    )
     start_from: Annotated[tuple[Text, ...], Field(strict=False)] = Field(
         default=(),
         description="Earlier runs whose labels are taken over (folders or journals).",
