@@ -119,6 +119,13 @@ def test_rows_on_disk_give_the_same_bits(tmp_path):
             np.testing.assert_array_equal(other.training.blocks[kind].rows, block.rows)
 
 
+def test_a_state_of_an_earlier_form_is_refused():
+    arrays = learned().to_arrays()
+    del arrays["training/force/projection"]
+    with pytest.raises(StoreError, match="earlier form"):
+        BayesianLinear.from_arrays(arrays)
+
+
 def test_memory_for_rows_is_given_back(tmp_path):
     room = ScratchRows(tmp_path, 3 * 8 * 100)
     held = [room((10, 10)) for _ in range(3)]

@@ -213,6 +213,11 @@ def model_from_arrays(
 def _restore_training(model: BayesianLinear, arrays: Arrays) -> None:
     for kind in KINDS:
         part = _take(arrays, f"training/{kind}")
+        if "projection" not in part:
+            raise StoreError(
+                "the checkpoint was written by an earlier form of this program: begin "
+                "a new run from its labels (learning.start_from)"
+            )
         rows = _take(part, "rows")
         model.training.blocks[kind].restore(
             [np.asarray(rows[str(k)], np.float64) for k in range(len(rows))],
