@@ -71,8 +71,8 @@ class _Candidates:
         old = self.made_for
         if (
             configuration.n_atoms != old.n_atoms
-            or not np.array_equal(configuration.pbc, old.pbc)
-            or not np.array_equal(configuration.cell, old.cell)
+            or (configuration.pbc != old.pbc).any()
+            or (configuration.cell != old.cell).any()
         ):
             return False
         moved = configuration.positions - old.positions

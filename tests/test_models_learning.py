@@ -449,9 +449,9 @@ class StaleRows(RowBlock):
 class StaleCross(RowBlock):
     """New columns know themselves and not the old ones."""
 
-    def add_columns(self, columns):
+    def add_columns(self, raw, transform):
         m = self.n_columns
-        super().add_columns(columns)
+        super().add_columns(raw, transform)
         self.gram[:m, m:] = self.gram[m:, :m] = 0.0
 
 
@@ -468,10 +468,10 @@ class StaleRotation(RowBlock):
 class LastRowsOnly(RowBlock):
     """New columns are computed for the newest frames only."""
 
-    def add_columns(self, columns):
-        columns = columns.copy()
-        columns[: len(columns) // 2] = 0.0
-        super().add_columns(columns)
+    def add_columns(self, raw, transform):
+        raw = raw.copy()
+        raw[: len(raw) // 2] = 0.0
+        super().add_columns(raw, transform)
 
 
 @pytest.mark.parametrize("mutant", [StaleRows, StaleCross, StaleRotation, LastRowsOnly])
@@ -510,9 +510,11 @@ class Fading(RowBlock):
     """Older rows count less and less."""
 
     def add_rows(self, rows, labels):
-        self._store[: self.n_rows] *= 0.99
+        for part in self.parts():
+            part *= 0.99
         self._labels[: self.n_rows] *= 0.99
         self.gram *= 0.99**2
+        self.projection *= 0.99**2
         super().add_rows(rows, labels)
 
 

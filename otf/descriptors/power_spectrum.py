@@ -329,21 +329,23 @@ class PowerSpectrum:
         scale[: self.n_two_body] = self.scale_two_body
         return scale
 
+    @cached_property
+    def _index(self) -> IntArray:
+        """Return the species of every atomic number, -1 for those not in the list."""
+        index = np.full(max(self.species) + 2, -1, dtype=np.int64)
+        index[list(self.species)] = np.arange(len(self.species))
+        return index
+
     def _species_of(self, configuration: Configuration) -> IntArray:
         """Return the (n,) indices of the atoms' species."""
-        known = np.array(self.species)
-        index = np.minimum(
-            np.searchsorted(known, configuration.numbers), len(known) - 1
-        )
-        strange = np.unique(
-            configuration.numbers[known[index] != configuration.numbers]
-        )
-        if len(strange):
+        species = self._index[np.minimum(configuration.numbers, len(self._index) - 1)]
+        if species.min(initial=0) < 0:
+            strange = configuration.numbers[species < 0].min()
             raise InputError(
-                f"atomic number {strange[0]} is not among the species "
+                f"atomic number {strange} is not among the species "
                 f"{self.species} of the descriptor: train a model that has it"
             )
-        return index.astype(np.int64)
+        return np.asarray(species)
 
     def _pair_gradient(
         self, environments: Environments, gradient: FloatArray

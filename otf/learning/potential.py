@@ -222,9 +222,11 @@ class LearningPotential:
         if not self._screen.flags(screen, step=step):
             return screen
         environments = self.model.describe(c)
-        full = self.model.local_uncertainty(environments)
-        if not self._screen.flags(full, step=step):
-            return full
+        if screen.spilling.max(initial=0.0) > self.rules.max_spilling:
+            # It is an upper bound, and not seldom a loose one.
+            full = self.model.local_uncertainty(environments)
+            if not self._screen.flags(full, step=step):
+                return full
         return self._exact(c, environments)
 
     def _exact(self, c: Configuration, environments: Environments) -> Uncertainty:

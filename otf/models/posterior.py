@@ -236,6 +236,6 @@ def _stress(strain_derivative: FloatArray, configuration: Configuration) -> Floa
     volume = configuration.volume
     if volume == 0.0:
         return np.zeros(6)
-    return np.nan_to_num(
-        masked_stress(strain_derivative / volume, configuration.pbc), nan=0.0
-    )
+    stress = strain_derivative / volume
+    stress[np.isnan(masked_stress(stress, configuration.pbc))] = 0.0
+    return stress
