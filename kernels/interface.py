@@ -156,6 +156,13 @@ class Kernels(Protocol):
         """Return dU/dc, (n, S, M, N), from dU/dX of ``spectrum_reduced``."""
         ...
 
+    def weighted_power(self, k: Array, weights: Array, exponent: int) -> Array:
+        """Return sum_b weights_b k_b^exponent of every row of k, (n,).
+
+        ``k`` (n, b) is replaced by the slopes exponent weights_b k_b^(exponent - 1).
+        """
+        ...
+
     def gather(
         self, start: Array, neighbor: Array, vector: Array, gradient: Array
     ) -> tuple[Array, Array]:

@@ -29,6 +29,7 @@ __all__ = [
     "scatter_rows",
     "spectrum_full",
     "spectrum_reduced",
+    "weighted_power",
     "within",
 ]
 
@@ -263,3 +264,9 @@ def within(start, neighbor, offset, positions, cutoff):
     counts = np.bincount(centre[near], minlength=len(start) - 1)
     first = np.concatenate([[0], np.cumsum(counts)])
     return first, neighbor[near], vector[near], distance[near]
+
+
+def weighted_power(k, weights, exponent):
+    out = (weights * k**exponent).sum(axis=1)
+    k[:] = exponent * weights * k ** (exponent - 1)
+    return out

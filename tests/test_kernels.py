@@ -172,6 +172,18 @@ def test_adjoint_is_the_gradient_of_a_quadratic_form(coupling):
     assert (pulled * d).sum() == pytest.approx((gradient * change).sum(), rel=1e-12)
 
 
+@pytest.mark.parametrize("exponent", [1, 2, 3, 4])
+@pytest.mark.parametrize("n_columns", [1, 4, 7])
+def test_weighted_powers_equal_their_definition(exponent, n_columns):
+    rng = np.random.default_rng(8)
+    k, weights = rng.uniform(0.2, 1.0, (5, n_columns)), rng.normal(size=n_columns)
+    got, expected = k.copy(), k.copy()
+    sums = cpu.weighted_power(got, weights, exponent)
+    close(sums, reference.weighted_power(expected, weights, exponent))
+    close(got, expected)
+    np.testing.assert_allclose(sums, k**exponent @ weights, rtol=1e-12)
+
+
 def test_gather_equals_its_definition(pairs):
     gradient = pairs.random.normal(size=pairs.vector.shape)
     arguments = (pairs.start, pairs.neighbor, pairs.vector, gradient)

@@ -4,6 +4,7 @@ from otf.kernels.cpu.density import expand, pair_derivatives, pair_gradient
 from otf.kernels.cpu.neighbors import within
 from otf.kernels.cpu.noise import normal
 from otf.kernels.cpu.overlaps import overlap, overlap_derivatives, overlap_gradient
+from otf.kernels.cpu.powers import weighted_power
 from otf.kernels.cpu.rows import gather, merge_rows, scatter_rows
 from otf.kernels.cpu.spectrum import (
     adjoint_full,
@@ -29,5 +30,6 @@ __all__ = [
     "scatter_rows",
     "spectrum_full",
     "spectrum_reduced",
+    "weighted_power",
     "within",
 ]

@@ -60,25 +60,34 @@ def read_radial(values, inverse_step, r, h):
 @njit(**OPTIONS)
 def read_radial_slope(values, inverse_step, r, h, d):
     """Write h_nl(r) to h and h_nl'(r) to d, (C,)."""
-    read_radial(values, inverse_step, r, h)
     u = r * inverse_step
     k = min(int(u), values.shape[0] - 2)
     t = u - k
     s = 1.0 - t
-    b0 = 30.0 * t * t * s * s * inverse_step
-    a1 = s * s * (1.0 + t * (2.0 - 15.0 * t)) * inverse_step
-    a2 = 0.5 * t * s * s * (2.0 - 5.0 * t) * inverse_step
-    b1 = t * t * (-12.0 + t * (28.0 - 15.0 * t)) * inverse_step
-    b2 = 0.5 * t * t * s * (3.0 - 5.0 * t) * inverse_step
-    left = values[k]
-    right = values[k + 1]
+    t3 = t * t * t
+    a0 = 1.0 - t3 * (10.0 - t * (15.0 - 6.0 * t))
+    a1 = t - t3 * (6.0 - t * (8.0 - 3.0 * t))
+    a2 = 0.5 * t * t * (1.0 - t * (3.0 - t * (3.0 - t)))
+    b0 = 1.0 - a0
+    b1 = -t3 * (4.0 - t * (7.0 - 3.0 * t))
+    b2 = 0.5 * t3 * s * s
+    slope_b0 = 30.0 * t * t * s * s * inverse_step
+    slope_a1 = s * s * (1.0 + t * (2.0 - 15.0 * t)) * inverse_step
+    slope_a2 = 0.5 * t * s * s * (2.0 - 5.0 * t) * inverse_step
+    slope_b1 = t * t * (-12.0 + t * (28.0 - 15.0 * t)) * inverse_step
+    slope_b2 = 0.5 * t * t * s * (3.0 - 5.0 * t) * inverse_step
+    x0, x1, x2 = values[k, 0], values[k, 1], values[k, 2]
+    y0, y1, y2 = values[k + 1, 0], values[k + 1, 1], values[k + 1, 2]
     for c in range(h.shape[0]):
+        h[c] = (
+            a0 * x0[c] + a1 * x1[c] + a2 * x2[c] + b0 * y0[c] + b1 * y1[c] + b2 * y2[c]
+        )
         d[c] = (
-            b0 * (right[0, c] - left[0, c])
-            + a1 * left[1, c]
-            + a2 * left[2, c]
-            + b1 * right[1, c]
-            + b2 * right[2, c]
+            slope_b0 * (y0[c] - x0[c])
+            + slope_a1 * x1[c]
+            + slope_a2 * x2[c]
+            + slope_b1 * y1[c]
+            + slope_b2 * y2[c]
         )
 
 

@@ -116,7 +116,7 @@ def main(arguments: argparse.Namespace) -> int:
         "n_atoms": configuration.n_atoms,
         "n_local_references": model.references.n_references,
         "threads": thread_count(),
-        "device": device_of(model),
+        "device": model.descriptor.device,
         "form": model.form,
         "peak_memory_MB": round(peak_memory() / 1e6, 1),
         "first_call_seconds": round(first_call, 3),
@@ -136,11 +136,6 @@ def steps_of(model: KernelPosterior) -> dict[str, Step]:
         "step_with_uncertainty": model.predict_screened,
         "step_with_local_uncertainty": model.predict_measured,
     }
-
-
-def device_of(model: KernelPosterior) -> str:
-    """Return the device whose kernels the model uses."""
-    return str(getattr(model.descriptor, "device", "cpu"))
 
 
 def moving(configuration: Configuration, *, seed: int) -> Iterator[Configuration]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from otf.configuration import Configuration, FloatArray, IntArray
+    from otf.kernels import Device
     from otf.potential import Arrays
 
 
@@ -44,6 +45,11 @@ class Descriptor(Protocol):
     @property
     def species(self) -> tuple[int, ...]:
         """Return the atomic numbers it knows, sorted."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """Return whose kernels it uses, and models of it."""
         ...
 
     @property

@@ -16,6 +16,7 @@ from otf.errors import InputError
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray
+    from otf.kernels import Kernels
 
 
 class Weighted(NamedTuple):
@@ -60,8 +61,12 @@ class Covariance(Protocol):
         rho: FloatArray,
         reference_rho: FloatArray,
         weights: FloatArray,
+        kernels: Kernels,
     ) -> Weighted:
-        """Return the sums with weights (m,), as ``slopes`` would give them."""
+        """Return the sums with weights (m,), as ``slopes`` would give them.
+
+        ``k`` may be overwritten: this is the inner loop of a prediction.
+        """
         ...
 
     def diagonal(self, rho: FloatArray) -> FloatArray:
@@ -124,13 +129,11 @@ class Polynomial:
         rho: FloatArray,
         reference_rho: FloatArray,
         weights: FloatArray,
+        kernels: Kernels,
     ) -> Weighted:
-        """Return the sums with weights (m,): this is the inner loop of a prediction."""
-        by_k = integer_power(k, self.exponent - 1)
-        by_k = np.multiply(by_k, weights, out=None if by_k is k else by_k)
-        value = np.einsum("im,im->i", by_k, k)
-        by_k *= self.exponent
-        return Weighted(value, by_k, -self.exponent * value)
+        """Return the sums with weights (m,); k is overwritten with the slopes."""
+        value = kernels.weighted_power(k, weights, self.exponent)
+        return Weighted(value, k, -self.exponent * value)
 
     def diagonal(self, rho: FloatArray) -> FloatArray:
         """Return K of every environment with itself, (n,)."""
@@ -192,6 +195,7 @@ class Gaussian:
         rho: FloatArray,
         reference_rho: FloatArray,
         weights: FloatArray,
+        kernels: Kernels,
     ) -> Weighted:
         """Return the sums with weights (m,)."""
         value, by_k, by_rho = self.slopes(k, rho, reference_rho)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from otf.configuration import masked_stress
+from otf.kernels import load
 from otf.models.design import raw_rows
-from otf.models.forms import Direct, form_of
+from otf.models.forms import Direct, form_of, products
 from otf.potential import Prediction, Uncertainty
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class KernelPosterior:
         """Return K for a gauge, and k with all references where it was computed."""
         if gauge is self.coarse and not isinstance(block.form, Direct):
             return block.coarse.kernel(atoms), None
-        k = atoms.directions @ block.references.directions.T
+        k = products(atoms.directions, block.references.directions)
         if gauge is self.coarse:
             chosen, part = block.coarse, k[:, block.places]
         else:
@@ -160,14 +161,14 @@ class KernelPosterior:
     @cached_property
     def _blocks(self) -> list[_Block]:
         """Return what is learned of every species of the descriptor."""
-        out = []
+        kernels, out = load(self.descriptor.device).kernels, []
         for species in range(len(self.descriptor.species)):
             columns = np.flatnonzero(self.references.species == species)
             references = self.references.subset(columns)
             coarse = self.coarse.basis.references.of_species(species)
             place = {row.tobytes(): k for k, row in enumerate(references.directions)}
             places = [place[row.tobytes()] for row in coarse.directions]
-            form = form_of(references, self.weights[columns])
+            form = form_of(references, self.weights[columns], kernels)
             out.append(_Block(form, references, coarse, np.array(places, np.int64)))
         return out
 
