@@ -23,7 +23,8 @@ class Screen:
     bound and its largest local deviation over the one that, at the last exact
     evaluation, corresponded to e = t. Deviations change over tens of steps, so the
     exact one is evaluated again after (1 - r) ``exact_interval`` steps, at least
-    ``exact_spacing``; but at once where r has grown beyond ``ALARM``.
+    ``exact_spacing``; but at once where r has grown beyond ``ALARM``, or the spilling,
+    on which alone a call may be made, beyond its bound.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -35,12 +36,12 @@ class Screen:
         """Return whether the exact deviation is needed."""
         rules = self._rules
         local = float(cheap.local.max(initial=0.0))
-        near = float(cheap.spilling.max(initial=0.0)) / rules.max_spilling
+        spilling = near = float(cheap.spilling.max(initial=0.0)) / rules.max_spilling
         if local > 0.0:
             known = self._local_at_threshold
             near = max(near, local / known if known > 0.0 else np.inf)
         since = step - self._last
-        if near > ALARM or since < 0:
+        if near > ALARM or spilling > 1.0 or since < 0:
             return True
         wait = max((1.0 - near) * rules.exact_interval, rules.exact_spacing)
         return since >= wait
