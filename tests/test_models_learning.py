@@ -21,6 +21,7 @@ from otf.models.kernel_ridge import KernelRidge
 from otf.models.rows import RowBlock
 from otf.models.solvers import LinearRidge
 from otf.models.training import StoredFrame
+from otf.models.weight_samples import sampled_uncertainty
 from otf.neighbors import NeighborList
 from otf.testing import check_forces, derivative, strained
 
@@ -600,6 +601,22 @@ def test_a_prediction_carries_what_screen_and_gauge_say(exponent):
         got = measured.uncertainty
         np.testing.assert_allclose(got.local, expected.local, rtol=1e-8)
         np.testing.assert_allclose(got.spilling, expected.spilling, atol=1e-10)
+
+
+def test_models_drawn_from_the_posterior_scatter_as_it_says(learned):
+    c, _ = frames(1, seed=3, rattle=0.3)[0]
+    exact, n = learned.force_uncertainty(c), 400
+    found = sampled_uncertainty(learned.fitted, c, n_samples=n, seed=1)
+    # a deviation found from k independent numbers scatters by 1/sqrt(2 k) of itself
+    for got, wanted, k in (
+        (found.energy, exact.energy, n),
+        (found.stress, exact.stress, n),
+        (found.forces, exact.forces, n),  # components of an atom may be one number
+    ):
+        np.testing.assert_allclose(got, wanted, rtol=4.5 / np.sqrt(2 * k))
+    np.testing.assert_allclose(found.local, exact.local, rtol=1e-8)
+    again = sampled_uncertainty(learned.fitted, c, n_samples=n, seed=1)
+    np.testing.assert_array_equal(found.forces, again.forces)
 
 
 # ------------------------------------------------------------- labels that are missing
