@@ -39,13 +39,25 @@ GROUP = 64
 COLUMNS_FOR_JACOBIAN = 200
 
 
-class Geometry(NamedTuple):
-    """Pairs of a configuration and the coefficients made from them."""
+@dataclass(eq=False)
+class Geometry:
+    """Pairs of a configuration and the coefficients made from them.
+
+    Attributes
+    ----------
+    pairs : of the configuration
+    species : (p,) of the neighbours
+    c2 : (n, S, 1, n_max_two_body), empty without two-body part
+    c3 : (n, S, M, N), empty without three-body part
+    own_gradient : (p, 3), the derivatives X_i . dX_i by all pair vectors, once rows
+        were asked for: those of new references need it again
+    """
 
     pairs: Pairs
-    species: IntArray  # (p,) of the neighbours
-    c2: FloatArray  # (n, S, 1, n_max_two_body), empty without two-body part
-    c3: FloatArray  # (n, S, M, N), empty without three-body part
+    species: IntArray
+    c2: FloatArray
+    c3: FloatArray
+    own_gradient: FloatArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

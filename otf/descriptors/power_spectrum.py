@@ -210,14 +210,17 @@ class PowerSpectrum:
         """
         n, m = environments.n_atoms, len(references)
         rows = np.zeros((3 * n + 6, m))
-        own = self._pair_gradient(environments, environments.features)
+        geometry = _geometry(environments)
+        if geometry.own_gradient is None:
+            own = self._pair_gradient(environments, environments.features)
+            geometry.own_gradient = own
         for z in np.unique(reference_species):
             columns = np.flatnonzero(reference_species == z)
             centres = np.flatnonzero(environments.species == z)
             maker = RowMaker(
                 self._parts,
-                _geometry(environments),
-                own,
+                geometry,
+                geometry.own_gradient,
                 references[columns] * self._scale,
             )
             part = rows if len(columns) == m else np.zeros((3 * n + 6, len(columns)))
@@ -351,7 +354,9 @@ class PowerSpectrum:
         self, environments: Environments, gradient: FloatArray
     ) -> FloatArray:
         """Chain dU/dX, (n, q), to the pair vectors, (p, 3)."""
-        pairs, around, c2, c3 = _geometry(environments)
+        geometry = _geometry(environments)
+        pairs, around = geometry.pairs, geometry.species
+        c2, c3 = geometry.c2, geometry.c3
         first, vector, distance = pairs.first, pairs.vector, pairs.distance
         parts, scaled = self._parts, gradient * self._scale
         kernels = parts.kernels
