@@ -172,7 +172,8 @@ def test_trace_error_of_a_rank_eight_kernel_ends_at_eight_columns():
 
 
 def beyond_the_rank(atoms, *, bound, limit, known=None):
-    return pivoted_cholesky(atoms, bound=-1.0, limit=9)
+    chosen = pivoted_cholesky(atoms, bound=bound, limit=limit)
+    return np.append(chosen, np.setdiff1d(np.arange(atoms.n_references), chosen)[0])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.build import build_descriptor
+from otf.descriptors.design_rows import GROUP
 from otf.neighbors import NeighborList
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FLOAT = 8  # bytes
 FRAME_VALUES = 9  # positions, momenta and forces of an atom
 SPARE_COLUMNS = 1.06  # rows keep room for an eighth more references at most
 SQUARES = 17  # matrices of order m alive at once, at the worst moment
-PAIR = 48  # bytes kept of a pair of neighbours
+PAIR = 72  # bytes kept of a pair of neighbours
 FIXED = 25_000_000  # bytes, buffers of the matrix library and the like
 
 
@@ -87,7 +88,8 @@ def learning_memory(
     Notes
     -----
     The rows 8 M m, the environments of all stored structures (features, density, pairs
-    of neighbours), and at the worst moment, a fit or a checkpoint, 17 m^2 numbers: Gram
+    of neighbours), the derivatives of the atoms whose rows are made together, and at
+    the worst moment, a fit or a checkpoint, 17 m^2 numbers: Gram
     matrices, factors, covariance roots, eigenvectors and their work space. The number
     17 was measured; a test holds the sum to within a fifth of what a process takes.
     """
@@ -98,7 +100,12 @@ def learning_memory(
         descriptor.n_max * (descriptor.l_max + 1) ** 2 + descriptor.n_max_two_body
     )
     frame = FLOAT * n * (descriptor.n_features + density) + PAIR * pairs
-    matrices = m * (SPARE_COLUMNS * rows + SQUARES * m + 3 * descriptor.n_features)
+    together = (
+        min(n, GROUP) * (3 * pairs // n + 6) * max(descriptor.n_features, density)
+    )
+    matrices = together + m * (
+        SPARE_COLUMNS * rows + SQUARES * m + 3 * descriptor.n_features
+    )
     return int(FLOAT * matrices) + n_labels * frame + FIXED
 
 
