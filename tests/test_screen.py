@@ -49,6 +49,13 @@ def test_an_alarm_does_not_wait(cheap):
     assert first_flag(screen(), cheap) == 0
 
 
+def test_an_error_that_stays_above_the_threshold_is_no_alarm_at_every_step():
+    """A run whose calls are spent goes on with e above t."""
+    one = screen(error=0.6)  # e = 2 t at a local deviation of 1 eV
+    assert first_flag(one, measured(1.1)) == 10
+    assert first_flag(one, measured(1.6)) == 0
+
+
 def test_spilling_alone_brings_it_forward():
     assert first_flag(screen(), measured(0.0, spilling=1e-3)) == 25
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from otf.potential import Arrays, Uncertainty
 
 
-# A prediction this much nearer to a call than to e = t is looked at at once.
+# Growth beyond e = t, or beyond the last evaluation, that is looked at at once.
 ALARM = 1.5
 
 
@@ -23,13 +23,15 @@ class Screen:
     bound and its largest local deviation over the one that, at the last exact
     evaluation, corresponded to e = t. Deviations change over tens of steps, so the
     exact one is evaluated again after (1 - r) ``exact_interval`` steps, at least
-    ``exact_spacing``; but at once where r has grown beyond ``ALARM``, or the spilling,
-    on which alone a call may be made, beyond its bound.
+    ``exact_spacing``; but at once where r has grown beyond ``ALARM``, or by that factor
+    where e was above t already, or where the spilling, on which alone a call may be
+    made, is beyond its bound.
     """
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._local_at_threshold = 0.0
+        self._excess = 1.0  # e / t of the last evaluation where that is above 1
         self._last = -(10**9)
 
     def flags(self, cheap: Uncertainty, *, step: int) -> bool:
@@ -41,7 +43,7 @@ class Screen:
             known = self._local_at_threshold
             near = max(near, local / known if known > 0.0 else np.inf)
         since = step - self._last
-        if near > ALARM or spilling > 1.0 or since < 0:
+        if near > ALARM * self._excess or spilling > 1.0 or since < 0:
             return True
         wait = max((1.0 - near) * rules.exact_interval, rules.exact_spacing)
         return since >= wait
@@ -51,6 +53,7 @@ class Screen:
     ) -> None:
         """Relate the local deviation to the threshold, from an exact evaluation."""
         self._last = step
+        self._excess = max(1.0, error / threshold)
         if error > 0:
             local = float(cheap.local.max(initial=0.0))
             self._local_at_threshold = local * threshold / error
@@ -58,15 +61,18 @@ class Screen:
     def forget(self) -> None:
         """Start anew: the model changed."""
         self._local_at_threshold = 0.0
+        self._excess = 1.0
 
     def state(self) -> Arrays:
         """Return the scale and the last evaluation."""
         return {
             "local_at_threshold": np.array(self._local_at_threshold),
+            "excess": np.array(self._excess),
             "last": np.array(self._last),
         }
 
     def restore(self, state: Arrays) -> None:
         """Take up the state of another instance."""
         self._local_at_threshold = float(state["local_at_threshold"])
+        self._excess = float(state["excess"])
         self._last = int(state["last"])
