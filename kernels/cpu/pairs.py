@@ -32,8 +32,8 @@ def harmonic_norms(l_max):
 
 
 @njit(**OPTIONS)
-def read_radial(values, inverse_step, r, h):
-    """Write h_nl(r) to h (C,); values are (nodes, 3, C)."""
+def _interval(values, inverse_step, r):
+    """Return the interval of r, the place t in it, and the weights of its six rows."""
     u = r * inverse_step
     k = min(int(u), values.shape[0] - 2)
     t = u - k
@@ -41,9 +41,15 @@ def read_radial(values, inverse_step, r, h):
     a0 = 1.0 - t3 * (10.0 - t * (15.0 - 6.0 * t))
     a1 = t - t3 * (6.0 - t * (8.0 - 3.0 * t))
     a2 = 0.5 * t * t * (1.0 - t * (3.0 - t * (3.0 - t)))
-    b0 = 1.0 - a0
     b1 = -t3 * (4.0 - t * (7.0 - 3.0 * t))
     b2 = 0.5 * t3 * (1.0 - t) * (1.0 - t)
+    return k, t, a0, a1, a2, 1.0 - a0, b1, b2
+
+
+@njit(**OPTIONS)
+def read_radial(values, inverse_step, r, h):
+    """Write h_nl(r) to h (C,); values are (nodes, 3, C)."""
+    k, _, a0, a1, a2, b0, b1, b2 = _interval(values, inverse_step, r)
     left = values[k]
     right = values[k + 1]
     for c in range(h.shape[0]):
@@ -60,17 +66,8 @@ def read_radial(values, inverse_step, r, h):
 @njit(**OPTIONS)
 def read_radial_slope(values, inverse_step, r, h, d):
     """Write h_nl(r) to h and h_nl'(r) to d, (C,)."""
-    u = r * inverse_step
-    k = min(int(u), values.shape[0] - 2)
-    t = u - k
+    k, t, a0, a1, a2, b0, b1, b2 = _interval(values, inverse_step, r)
     s = 1.0 - t
-    t3 = t * t * t
-    a0 = 1.0 - t3 * (10.0 - t * (15.0 - 6.0 * t))
-    a1 = t - t3 * (6.0 - t * (8.0 - 3.0 * t))
-    a2 = 0.5 * t * t * (1.0 - t * (3.0 - t * (3.0 - t)))
-    b0 = 1.0 - a0
-    b1 = -t3 * (4.0 - t * (7.0 - 3.0 * t))
-    b2 = 0.5 * t3 * s * s
     slope_b0 = 30.0 * t * t * s * s * inverse_step
     slope_a1 = s * s * (1.0 + t * (2.0 - 15.0 * t)) * inverse_step
     slope_a2 = 0.5 * t * s * s * (2.0 - 5.0 * t) * inverse_step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,8 @@ from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
 from otf.store.run_reader import RunView
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from otf.configuration import Configuration, Labels
 
@@ -44,6 +45,16 @@ class Dataset:
     def configurations(self) -> list[Configuration]:
         """Return the structures without their labels."""
         return [configuration for configuration, _ in self.frames]
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument that names labelled structures."""
+    parser.add_argument(
+        "data",
+        type=Path,
+        nargs="+",
+        help="extended XYZ files (also .gz) with labels, or folders of runs",
+    )
 
 
 def read_dataset(paths: Sequence[Path]) -> Dataset:

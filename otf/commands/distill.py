@@ -20,6 +20,7 @@ from otf.commands.evaluate import require_known_species
 from otf.commands.fitting import (
     Basis,
     Stress,
+    add_references,
     count,
     finish,
     fitted_model,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from otf.settings.settings import Settings
 
 EXPONENT = 2
-REFERENCES = 1000
 ATOMS = 512  # at least, in the structure the speed is measured on
 STEPS = 10
 HEAD = (
@@ -98,12 +98,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=count, help=f"{meaning} (default: those of the model)"
         )
-    parser.add_argument(
-        "--references",
-        type=count,
-        default=REFERENCES,
-        help="most local references of an element (default: %(default)s)",
-    )
+    add_references(parser)
     parser.add_argument(
         "--json", action="store_true", help="print errors and speeds as JSON"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ase.data import chemical_symbols
 
 from otf.commands.accuracy import accuracy_of, print_accuracy
-from otf.commands.dataset import read_dataset, require_exists
+from otf.commands.dataset import add_data, read_dataset, require_exists
 from otf.commands.stages import Stages
 from otf.deploy.saved_model import load_model
 from otf.errors import InputError
@@ -27,12 +27,7 @@ logger = logging.getLogger(__name__)
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", type=Path, help="model file")
-    parser.add_argument(
-        "data",
-        type=Path,
-        nargs="+",
-        help="extended XYZ files (also .gz) with labels, or folders of runs",
-    )
+    add_data(parser)
     parser.add_argument(
         "--json", action="store_true", help="print the errors as JSON, for programs"
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.commands.dataset import read_dataset, require_writable
+from otf.commands.dataset import add_data, read_dataset, require_writable
 from otf.commands.fitting import (
     Basis,
     add_options,
-    count,
+    add_references,
     finish,
     fitted_model,
     model_settings,
@@ -20,23 +19,11 @@ from otf.commands.stages import Stages
 if TYPE_CHECKING:
     import argparse
 
-REFERENCES = 1000
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "data",
-        type=Path,
-        nargs="+",
-        help="extended XYZ files (also .gz) with labels, or folders of runs",
-    )
-    parser.add_argument(
-        "--references",
-        type=count,
-        default=REFERENCES,
-        help="most local references of an element (default: %(default)s)",
-    )
+    add_data(parser)
+    add_references(parser)
     add_options(parser)
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from otf.models.bayesian_linear import BayesianLinear
 
 Stress = Literal["auto", "yes", "no"]
+REFERENCES = 1000
 SECTIONS = ("descriptor", "regression", "baseline")
 # What a run needs beside the model. A fit has no use for it, the settings insist.
 _UNUSED: dict[str, object] = {
@@ -68,12 +69,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="MODEL", help="model file"
     )
-    parser.add_argument(
-        "--input",
-        type=Path,
-        metavar="TOML",
-        help="input file whose [descriptor], [regression] and [baseline] are taken",
-    )
+    add_input(parser)
     parser.add_argument(
         "--stress",
         choices=("auto", "yes", "no"),
@@ -82,6 +78,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--json", action="store_true", help="print the errors as JSON, for programs"
+    )
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument that names settings of the model."""
+    parser.add_argument(
+        "--input",
+        type=Path,
+        metavar="TOML",
+        help="input file whose [descriptor], [regression] and [baseline] are taken",
+    )
+
+
+def add_references(
+    parser: argparse.ArgumentParser, *, default: int = REFERENCES
+) -> None:
+    """Declare the argument that limits the local references."""
+    parser.add_argument(
+        "--references",
+        type=count,
+        default=default,
+        help="most local references of an element (default: %(default)s)",
     )
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
 
 from otf.build import build_model
-from otf.commands.dataset import read_dataset
-from otf.commands.fitting import Basis, count, decide_stress, model_settings
+from otf.commands.dataset import add_data, read_dataset
+from otf.commands.fitting import (
+    Basis,
+    add_input,
+    add_references,
+    count,
+    decide_stress,
+    model_settings,
+)
 from otf.commands.folds import folds_of, validate
 from otf.commands.stages import Stages
 from otf.configuration import species_of
@@ -79,12 +85,7 @@ class Judgement:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "data",
-        type=Path,
-        nargs="+",
-        help="extended XYZ files (also .gz) with labels, or folders of runs",
-    )
+    add_data(parser)
     parser.add_argument(
         "--zeta",
         type=count,
@@ -122,18 +123,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="of the split (default: %(default)s)"
     )
-    parser.add_argument(
-        "--references",
-        type=count,
-        default=REFERENCES,
-        help="most local references of an element (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--input",
-        type=Path,
-        metavar="TOML",
-        help="input file whose [descriptor], [regression] and [baseline] are taken",
-    )
+    add_references(parser, default=REFERENCES)
+    add_input(parser)
     parser.add_argument(
         "--stress",
         choices=("auto", "yes", "no"),
