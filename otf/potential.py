@@ -32,6 +32,8 @@ class Uncertainty:
     stress : (6,) eV/angstrom^3; None as above
     errors : (n,) eV/angstrom, calibrated force errors e_i: 95 % of the true errors lie
         below; None where ``forces`` is, or where nothing calibrates them
+    error : eV/angstrom, e, the largest of ``errors``; where these were not evaluated,
+        what the screen of a learning potential expects; None where nobody knows
     """
 
     local: FloatArray
@@ -40,6 +42,7 @@ class Uncertainty:
     energy: float | None = None
     stress: FloatArray | None = None
     errors: FloatArray | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

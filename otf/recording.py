@@ -211,8 +211,8 @@ class StepWriter:
         error = spilling = np.nan
         if known is not None:
             spilling = float(known.spilling.max(initial=0.0))
-            if known.errors is not None:
-                error = float(known.errors.max(initial=0.0))
+            if known.error is not None:
+                error = known.error
         return ThermoRow(
             step=state.step,
             time_fs=state.time / FS,

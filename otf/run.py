@@ -340,9 +340,7 @@ def _note_stage(parts: _Parts, state: State) -> None:
 def _memory(parts: _Parts, state: State, prediction: Prediction) -> Memory:
     known = prediction.uncertainty
     trusted = (
-        known is not None
-        and known.errors is not None
-        and float(known.errors.max(initial=0.0)) <= parts.threshold
+        known is not None and known.error is not None and known.error <= parts.threshold
     )
     return Memory(state, prediction.model_energy, trusted, parts.files.thermo.size)
 
@@ -397,8 +395,8 @@ def _roll_back(
 def _show(parts: _Parts, state: State, prediction: Prediction) -> None:
     known = prediction.uncertainty
     error = float("nan")
-    if known is not None and known.errors is not None:
-        error = float(known.errors.max(initial=0.0))
+    if known is not None and known.error is not None:
+        error = known.error
     potential = parts.potential
     learning = isinstance(potential, LearningPotential)
     parts.progress.update(

@@ -104,6 +104,24 @@ def test_a_run_learns_and_leaves_what_it_promises(prepare, tmp_path, capsys):
     assert "start" in reasons
 
 
+def test_every_step_says_what_error_it_expects_and_most_can_be_gone_back_to(
+    prepare, tmp_path
+):
+    main(["run", str(prepare(steps=200))])
+    thermo = RunView.load(tmp_path / "run").thermo
+    assert np.isfinite(thermo["e_eV_per_A"][1:]).all()
+    checkpoint = load_newest(RunFolder(tmp_path / "run"))
+    trusted = checkpoint.potential["ring/trusted"]
+    # what is below the threshold at the step of a state
+    steps = checkpoint.potential["ring/integers"][:, 0]
+    row = np.searchsorted(thermo["step"], steps)
+    exact = np.take(thermo["step"], row, mode="clip") == steps
+    below = thermo["e_eV_per_A"][row[exact]] <= thermo["threshold_eV_per_A"][row[exact]]
+    assert exact.sum() >= 5
+    assert trusted[exact].tolist() == below.tolist()
+    assert trusted.mean() > 0.5
+
+
 def test_conserved_quantity_is_kept_across_model_changes(prepare, tmp_path):
     main(["run", str(prepare(steps=200))])
     thermo = RunView.load(tmp_path / "run").thermo

@@ -17,7 +17,8 @@ def measured(local, spilling=0.0):
 def screen(error=0.3, step=100):
     """Return a screen that knows that a local deviation of 1 eV means e."""
     out = Screen(RULES)
-    out.learn(measured(1.0), error=error, threshold=0.3, step=step)
+    one = measured(1.0)
+    out.learn(one, cheap=measured(2.0), error=error, threshold=0.3, step=step)
     return out
 
 
@@ -64,7 +65,14 @@ def test_after_a_step_back_it_looks_again():
     assert screen(step=100).flags(measured(0.1), step=90)
 
 
+def test_between_evaluations_the_error_goes_with_the_deviation_of_the_screen():
+    # it had said 2 eV where all references said 1
+    assert screen(error=0.3).expects(measured(2.0)) == pytest.approx(0.3)
+    assert screen(error=0.3).expects(measured(1.0)) == pytest.approx(0.15)
+
+
 def test_it_goes_on_from_its_state():
     one, other = screen(), Screen(RULES)
     other.restore(one.state())
+    assert other.expects(measured(0.5)) == one.expects(measured(0.5)) > 0
     assert first_flag(other, measured(0.5)) == first_flag(one, measured(0.5))

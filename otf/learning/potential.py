@@ -204,8 +204,10 @@ class LearningPotential:
         """Return the prediction with its uncertainty, and what to do with it."""
         prediction = self.model.predict_screened(c)
         self._require_sane_forces(c, prediction)
-        uncertainty = self._uncertainty(c, prediction, step)
-        assessment = self._assess(uncertainty, step)
+        screen = prediction.uncertainty
+        assert screen is not None  # the prediction was screened
+        uncertainty = self._uncertainty(c, screen, step)
+        assessment = self._assess(uncertainty, screen, step)
         self.last = assessment
         reason = self._reason(c, assessment, step)
         if reason.labels and uncertainty.errors is None:
@@ -214,19 +216,17 @@ class LearningPotential:
 
     # -------------------------------------------------------------- the decision
     def _uncertainty(
-        self, c: Configuration, prediction: Prediction, step: int
+        self, c: Configuration, screen: Uncertainty, step: int
     ) -> Uncertainty:
         """Return the screen; where it flags, better measures, then the exact ones."""
-        screen = prediction.uncertainty
-        assert screen is not None  # the prediction was screened
         if not self._screen.flags(screen, step=step):
-            return screen
+            return replace(screen, error=self._screen.expects(screen))
         environments = self.model.describe(c)
         if screen.spilling.max(initial=0.0) > self.rules.max_spilling:
             # It is an upper bound, and not seldom a loose one.
             full = self.model.local_uncertainty(environments)
             if not self._screen.flags(full, step=step):
-                return full
+                return replace(full, error=self._screen.expects(screen))
         return self._exact(c, environments)
 
     def _exact(self, c: Configuration, environments: Environments) -> Uncertainty:
@@ -237,14 +237,20 @@ class LearningPotential:
         errors = exact.forces
         if self.policy.calibrated:
             errors = self.calibration.errors(c.numbers, exact.forces)
-        return replace(exact, errors=errors)
+        return replace(exact, errors=errors, error=float(errors.max(initial=0.0)))
 
-    def _assess(self, uncertainty: Uncertainty, step: int) -> Assessment:
+    def _assess(
+        self, uncertainty: Uncertainty, screen: Uncertainty, step: int
+    ) -> Assessment:
         threshold = self.policy.threshold
         assessment = Assessment(uncertainty.errors, uncertainty.spilling, threshold)
         if uncertainty.errors is not None:
             self._screen.learn(
-                uncertainty, error=assessment.error, threshold=threshold, step=step
+                uncertainty,
+                cheap=screen,
+                error=assessment.error,
+                threshold=threshold,
+                step=step,
             )
         return assessment
 
@@ -412,12 +418,13 @@ class LearningPotential:
 
     def _after(self, c: Configuration, step: int) -> Prediction:
         """Return the new model's prediction and tell the policy its deviation."""
-        environments = self.model.describe(c)
-        exact = self._exact(c, environments)
+        prediction = self.model.predict_screened(c)
+        exact = self._exact(c, self.model.describe(c))
+        assert prediction.uncertainty is not None  # it was screened
         assert exact.forces is not None  # the exact form always has them
         self.policy.retrained(float(exact.forces.max()))
-        self._assess(exact, step)
-        return self.model.predict(c)
+        self._assess(exact, prediction.uncertainty, step)
+        return replace(prediction, uncertainty=exact)
 
     def _warn_when_stuck(self) -> None:
         self._consecutive += 1

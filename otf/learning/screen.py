@@ -31,6 +31,7 @@ class Screen:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._local_at_threshold = 0.0
+        self._error_per_local = 0.0
         self._excess = 1.0  # e / t of the last evaluation where that is above 1
         self._last = -(10**9)
 
@@ -48,15 +49,35 @@ class Screen:
         wait = max((1.0 - near) * rules.exact_interval, rules.exact_spacing)
         return since >= wait
 
+    def expects(self, cheap: Uncertainty) -> float:
+        """Return e in eV/angstrom as its largest local deviation lets one expect it."""
+        return float(cheap.local.max(initial=0.0)) * self._error_per_local
+
     def learn(
-        self, cheap: Uncertainty, *, error: float, threshold: float, step: int
+        self,
+        exact: Uncertainty,
+        *,
+        cheap: Uncertainty,
+        error: float,
+        threshold: float,
+        step: int,
     ) -> None:
-        """Relate the local deviation to the threshold, from an exact evaluation."""
+        """Relate local deviations to e, from an exact evaluation.
+
+        Parameters
+        ----------
+        exact, cheap
+            Against all references, and what the screen had said of the same atoms.
+        error
+            e
+        """
         self._last = step
         self._excess = max(1.0, error / threshold)
         if error > 0:
-            local = float(cheap.local.max(initial=0.0))
+            local = float(exact.local.max(initial=0.0))
             self._local_at_threshold = local * threshold / error
+        seen = float(cheap.local.max(initial=0.0))
+        self._error_per_local = error / seen if seen > 0.0 else 0.0
 
     def forget(self) -> None:
         """Start anew: the model changed."""
@@ -67,6 +88,7 @@ class Screen:
         """Return the scale and the last evaluation."""
         return {
             "local_at_threshold": np.array(self._local_at_threshold),
+            "error_per_local": np.array(self._error_per_local),
             "excess": np.array(self._excess),
             "last": np.array(self._last),
         }
@@ -74,5 +96,6 @@ class Screen:
     def restore(self, state: Arrays) -> None:
         """Take up the state of another instance."""
         self._local_at_threshold = float(state["local_at_threshold"])
+        self._error_per_local = float(state["error_per_local"])
         self._excess = float(state["excess"])
         self._last = int(state["last"])
