@@ -81,7 +81,7 @@ class Kernels(Protocol):
         """
         ...
 
-    def pair_gradient(
+    def add_pair_gradient(
         self,
         start: Array,
         species: Array,
@@ -89,8 +89,9 @@ class Kernels(Protocol):
         distance: Array,
         table: RadialTable,
         weights: Array,
-    ) -> Array:
-        """Return the pair gradients (p, 3) of sum_i U_i(c_i), weights = dU_i/dc_i."""
+        out: Array,
+    ) -> None:
+        """Add the pair gradients of sum_i U_i(c_i), weights = dU_i/dc_i, to (p, 3)."""
         ...
 
     def pair_derivatives(
@@ -114,7 +115,7 @@ class Kernels(Protocol):
         """
         ...
 
-    def overlap_gradient(
+    def add_overlap_gradient(
         self,
         start: Array,
         species: Array,
@@ -122,8 +123,9 @@ class Kernels(Protocol):
         distance: Array,
         table: RadialTable,
         weights: Array,
-    ) -> Array:
-        """Return the pair gradients (p, 3) of sum_i U_i(o_i), weights = dU_i/do_i."""
+        out: Array,
+    ) -> None:
+        """Add the pair gradients of sum_i U_i(o_i), weights = dU_i/do_i, to (p, 3)."""
         ...
 
     def overlap_derivatives(
@@ -154,6 +156,22 @@ class Kernels(Protocol):
 
     def adjoint_reduced(self, c: Array, weights: Array, gradient: Array) -> Array:
         """Return dU/dc, (n, S, M, N), from dU/dX of ``spectrum_reduced``."""
+        ...
+
+    def softened(self, features: Array, softening: float) -> tuple[Array, Array]:
+        """Return u = x/n(x), (n, q), and |u|^2, (n,), n(x) = sqrt(|x|^2 + softening^2).
+
+        ``features`` x are (n, q).
+        """
+        ...
+
+    def softened_gradient(
+        self, features: Array, softening: float, slope: Array, own: Array
+    ) -> Array:
+        """Return dU/dx, (n, q), where dU = (slope + own u) . dx/n(x).
+
+        ``slope`` is (n, q) and ``own`` (n,); u and n as of ``softened``.
+        """
         ...
 
     def weighted_power(self, k: Array, weights: Array, exponent: int) -> Array:

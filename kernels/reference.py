@@ -14,6 +14,8 @@ from numpy.polynomial import legendre
 from otf.kernels.noise import normal
 
 __all__ = [
+    "add_overlap_gradient",
+    "add_pair_gradient",
     "adjoint_full",
     "adjoint_reduced",
     "expand",
@@ -23,10 +25,10 @@ __all__ = [
     "normal",
     "overlap",
     "overlap_derivatives",
-    "overlap_gradient",
     "pair_derivatives",
-    "pair_gradient",
     "scatter_rows",
+    "softened",
+    "softened_gradient",
     "spectrum_full",
     "spectrum_reduced",
     "weighted_power",
@@ -115,9 +117,9 @@ def pair_derivatives(vector, distance, table):
     return out
 
 
-def pair_gradient(start, species, vector, distance, table, weights):
+def add_pair_gradient(start, species, vector, distance, table, weights, out):
     derivatives = pair_derivatives(vector, distance, table)
-    return np.einsum("pkmn,pmn->pk", derivatives, weights[_centres(start), species])
+    out += np.einsum("pkmn,pmn->pk", derivatives, weights[_centres(start), species])
 
 
 def overlap(start, species, distance, table, n_species):
@@ -144,9 +146,9 @@ def overlap_derivatives(vector, distance, table):
     return out
 
 
-def overlap_gradient(start, species, vector, distance, table, weights):
+def add_overlap_gradient(start, species, vector, distance, table, weights, out):
     derivatives = overlap_derivatives(vector, distance, table)
-    return np.einsum("pklt,plt->pk", derivatives, weights[_centres(start), species])
+    out += np.einsum("pklt,plt->pk", derivatives, weights[_centres(start), species])
 
 
 def _flat(c):
@@ -264,6 +266,18 @@ def within(start, neighbor, offset, positions, cutoff):
     counts = np.bincount(centre[near], minlength=len(start) - 1)
     first = np.concatenate([[0], np.cumsum(counts)])
     return first, neighbor[near], vector[near], distance[near]
+
+
+def softened(features, softening):
+    square = (features**2).sum(axis=1)
+    norm = np.sqrt(square + softening**2)
+    return features / norm[:, None], square / norm**2
+
+
+def softened_gradient(features, softening, slope, own):
+    directions, _ = softened(features, softening)
+    norm = np.sqrt((features**2).sum(axis=1) + softening**2)
+    return (slope + own[:, None] * directions) / norm[:, None]
 
 
 def weighted_power(k, weights, exponent):

@@ -117,7 +117,11 @@ def test_pair_gradient_equals_its_definition(pairs):
     n_m = (L_MAX + 1) ** 2
     weights = pairs.random.normal(size=(N_ATOMS, N_SPECIES, n_m, N_MAX))
     arguments = (*pairs.geometry, TABLE, weights)
-    close(cpu.pair_gradient(*arguments), reference.pair_gradient(*arguments))
+    got = pairs.random.normal(size=pairs.vector.shape)
+    expected = got.copy()
+    cpu.add_pair_gradient(*arguments, got)
+    reference.add_pair_gradient(*arguments, expected)
+    close(got, expected)
 
 
 def test_pair_derivatives_equal_their_definition(pairs):
@@ -133,7 +137,11 @@ def test_self_terms_equal_their_definition(pairs):
 def test_gradient_of_the_self_terms_equals_its_definition(pairs):
     shape = (N_ATOMS, N_SPECIES, L_MAX + 1, N_MAX * (N_MAX + 1) // 2)
     arguments = (*pairs.geometry, TABLE, pairs.random.normal(size=shape))
-    close(cpu.overlap_gradient(*arguments), reference.overlap_gradient(*arguments))
+    got = pairs.random.normal(size=pairs.vector.shape)
+    expected = got.copy()
+    cpu.add_overlap_gradient(*arguments, got)
+    reference.add_overlap_gradient(*arguments, expected)
+    close(got, expected)
 
 
 def test_derivatives_of_the_self_terms_equal_their_definition(pairs):
@@ -182,6 +190,36 @@ def test_weighted_powers_equal_their_definition(exponent, n_columns):
     close(sums, reference.weighted_power(expected, weights, exponent))
     close(got, expected)
     np.testing.assert_allclose(sums, k**exponent @ weights, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_features", [1, 6, 8])
+def test_softened_directions_and_their_gradient_equal_their_definition(n_features):
+    rng = np.random.default_rng(9)
+    x, slope = rng.normal(size=(2, 4, n_features))
+    x[2] = 0.0
+    own = rng.normal(size=4)
+    for got, expected in zip(
+        cpu.softened(x, 0.3), reference.softened(x, 0.3), strict=True
+    ):
+        close(got, expected)
+    arguments = (x, 0.3, slope, own)
+    close(cpu.softened_gradient(*arguments), reference.softened_gradient(*arguments))
+
+
+def test_softened_gradient_is_that_of_a_function_of_the_directions():
+    """U = v.u has slope v and, as u is not independent of x, own -v.u."""
+    rng = np.random.default_rng(10)
+    x, v, h = rng.normal(size=(1, 5)), rng.normal(size=5), 1e-3
+
+    def energy(y):
+        return (reference.softened(y, 0.4)[0] @ v).item()
+
+    u, _ = reference.softened(x, 0.4)
+    got = reference.softened_gradient(x, 0.4, v[None], -(u @ v))
+    for k, unit in enumerate(np.eye(5)):
+        f = [energy(x + a * h * unit) for a in (-2, -1, 1, 2)]
+        slope = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * h)
+        assert got[0, k] == pytest.approx(slope, abs=1e-10)
 
 
 def test_gather_equals_its_definition(pairs):

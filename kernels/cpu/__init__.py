@@ -1,10 +1,14 @@
 """Compute kernels in numba."""
 
-from otf.kernels.cpu.density import expand, pair_derivatives, pair_gradient
+from otf.kernels.cpu.density import add_pair_gradient, expand, pair_derivatives
 from otf.kernels.cpu.neighbors import within
 from otf.kernels.cpu.noise import normal
-from otf.kernels.cpu.overlaps import overlap, overlap_derivatives, overlap_gradient
-from otf.kernels.cpu.powers import weighted_power
+from otf.kernels.cpu.overlaps import (
+    add_overlap_gradient,
+    overlap,
+    overlap_derivatives,
+)
+from otf.kernels.cpu.powers import softened, softened_gradient, weighted_power
 from otf.kernels.cpu.rows import gather, merge_rows, scatter_rows
 from otf.kernels.cpu.spectrum import (
     adjoint_full,
@@ -15,6 +19,8 @@ from otf.kernels.cpu.spectrum import (
 )
 
 __all__ = [
+    "add_overlap_gradient",
+    "add_pair_gradient",
     "adjoint_full",
     "adjoint_reduced",
     "expand",
@@ -24,10 +30,10 @@ __all__ = [
     "normal",
     "overlap",
     "overlap_derivatives",
-    "overlap_gradient",
     "pair_derivatives",
-    "pair_gradient",
     "scatter_rows",
+    "softened",
+    "softened_gradient",
     "spectrum_full",
     "spectrum_reduced",
     "weighted_power",

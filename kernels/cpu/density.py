@@ -56,7 +56,7 @@ def expand(start, species, vector, distance, table, n_species):
 
 
 @njit(**OPTIONS)
-def _pair_gradient(
+def _add_pair_gradient(
     start, species, vector, distance, values, inverse, cutoff, norms, w, out
 ):
     n_l = norms.shape[0]
@@ -92,15 +92,13 @@ def _pair_gradient(
                     x2 += s * dy[2, m, k]
             along = x0 * u[0, k] + x1 * u[1, k] + x2 * u[2, k]
             radial -= along * over_r[k]
-            out[p, 0] = radial * u[0, k] + x0 * over_r[k]
-            out[p, 1] = radial * u[1, k] + x1 * over_r[k]
-            out[p, 2] = radial * u[2, k] + x2 * over_r[k]
+            out[p, 0] += radial * u[0, k] + x0 * over_r[k]
+            out[p, 1] += radial * u[1, k] + x1 * over_r[k]
+            out[p, 2] += radial * u[2, k] + x2 * over_r[k]
 
 
-def pair_gradient(start, species, vector, distance, table, weights):
-    out = np.zeros((len(distance), 3))
-    _pair_gradient(start, species, vector, distance, *_shape(table), weights, out)
-    return out
+def add_pair_gradient(start, species, vector, distance, table, weights, out):
+    _add_pair_gradient(start, species, vector, distance, *_shape(table), weights, out)
 
 
 @njit(**OPTIONS)

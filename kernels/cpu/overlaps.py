@@ -41,7 +41,7 @@ def overlap(start, species, distance, table, n_species):
 
 
 @njit(**OPTIONS)
-def _overlap_gradient(
+def _add_overlap_gradient(
     start, species, vector, distance, values, inverse, cutoff, n_l, w, out
 ):
     n_max = values.shape[2] // n_l
@@ -66,13 +66,12 @@ def _overlap_gradient(
                         t += 1
                 radial += s * (2 * order + 1) / (4 * np.pi)
             for k in range(3):
-                out[p, k] = radial * u[k]
+                out[p, k] += radial * u[k]
 
 
-def overlap_gradient(start, species, vector, distance, table, weights):
-    out = np.zeros((len(distance), 3))
-    _overlap_gradient(start, species, vector, distance, *_shape(table), weights, out)
-    return out
+def add_overlap_gradient(start, species, vector, distance, table, weights, out):
+    shape = _shape(table)
+    _add_overlap_gradient(start, species, vector, distance, *shape, weights, out)
 
 
 @njit(**OPTIONS)

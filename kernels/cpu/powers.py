@@ -1,4 +1,4 @@
-"""Weighted sums of powers: the covariance stage of a prediction."""
+"""Softened directions and weighted powers: the covariance stage of a prediction."""
 
 import numpy as np
 from numba import njit
@@ -7,12 +7,57 @@ from otf.kernels.cpu.pairs import OPTIONS
 
 
 @njit(**OPTIONS)
+def _square(x):
+    """Return x . x, in four partial sums: each waits for its last term only."""
+    n = len(x)
+    whole = n - n % 4
+    s0 = 0.0
+    s1 = 0.0
+    s2 = 0.0
+    s3 = 0.0
+    for k in range(0, whole, 4):
+        s0 += x[k] * x[k]
+        s1 += x[k + 1] * x[k + 1]
+        s2 += x[k + 2] * x[k + 2]
+        s3 += x[k + 3] * x[k + 3]
+    for k in range(whole, n):
+        s0 += x[k] * x[k]
+    return (s0 + s1) + (s2 + s3)
+
+
+@njit(**OPTIONS)
+def softened(features, softening):
+    directions = np.empty_like(features)
+    rho = np.empty(len(features))
+    for i in range(len(features)):
+        x, u = features[i], directions[i]
+        square = _square(x)
+        norm_square = square + softening * softening
+        inverse = 1.0 / np.sqrt(norm_square)
+        rho[i] = square / norm_square
+        for k in range(len(x)):
+            u[k] = inverse * x[k]
+    return directions, rho
+
+
+@njit(**OPTIONS)
+def softened_gradient(features, softening, slope, own):
+    out = np.empty_like(features)
+    for i in range(len(features)):
+        x, y, g = features[i], slope[i], out[i]
+        inverse = 1.0 / np.sqrt(_square(x) + softening * softening)
+        along = own[i] * inverse * inverse
+        for k in range(len(x)):
+            g[k] = inverse * y[k] + along * x[k]
+    return out
+
+
+@njit(**OPTIONS)
 def _weighted_power(k, weights, exponent, out):
     n_columns = k.shape[1]
     whole = n_columns - n_columns % 4
     for i in range(len(k)):
         row = k[i]
-        # Four partial sums: each waits for its last term only.
         s0 = 0.0
         s1 = 0.0
         s2 = 0.0

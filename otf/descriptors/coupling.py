@@ -7,6 +7,7 @@ self terms, whose place among the features is one sparse matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Channels:
-    """S species, N radial functions, orders up to L; weights are per order."""
+    """S species, N radial functions, orders up to L; weights are per order.
+
+    They hold the scale of the features.
+    """
 
     n_species: int
     n_max: int
     weights: tuple[float, ...]
 
-    @property
+    @cached_property
     def factors(self) -> FloatArray:
-        """Return eta_l sqrt(8 pi^2 / (2 l + 1)), (L + 1,)."""
+        """Return w3 eta_l sqrt(8 pi^2 / (2 l + 1)), (L + 1,)."""
         return np.array(self.weights)
 
 

@@ -149,8 +149,15 @@ class PowerSpectrum:
     @property
     def tables(self) -> dict[str, RadialTable]:
         """Return the radial table of each part there is."""
-        parts = {"two_body": self._parts.two, "three_body": self._parts.three}
-        return {name: table for name, table in parts.items() if table is not None}
+        out = {}
+        if self.has_two_body:
+            n_max = self.n_max_two_body
+            out["two_body"] = radial_table(self.cutoff_two_body, n_max, 0, self.sigma)
+        if self.has_three_body:
+            out["three_body"] = radial_table(
+                self.cutoff_three_body, self.n_max, self.l_max, self.sigma
+            )
+        return out
 
     # -------------------------------------------------------------------- protocol
 
@@ -180,15 +187,16 @@ class PowerSpectrum:
         species = self._species_of(configuration)
         pairs = self._neighbors.pairs(configuration)
 
-        def pulls(atoms: slice) -> FloatArray:
-            here = self._environments(species[atoms], pairs.of(atoms), species)
-            return self._pair_gradient(here, local(atoms, here))
+        gradient = np.zeros_like(pairs.vector)
 
-        gradient = np.empty_like(pairs.vector)
-        chunks = _chunks(configuration.n_atoms)
+        def pull(atoms: slice) -> None:
+            here = self._environments(species[atoms], pairs.of(atoms), species)
+            part = slice(pairs.first[atoms.start], pairs.first[atoms.stop])
+            self._add_pair_gradient(here, local(atoms, here), gradient[part])
+
         with one_blas_thread():
-            for atoms, part in zip(chunks, in_order(pulls, chunks), strict=True):
-                gradient[pairs.first[atoms.start] : pairs.first[atoms.stop]] = part
+            for _ in in_order(pull, _chunks(configuration.n_atoms)):
+                pass
         forces, strain = self._parts.kernels.gather(
             pairs.first, pairs.neighbor, pairs.vector, gradient
         )
@@ -212,7 +220,8 @@ class PowerSpectrum:
         rows = np.zeros((3 * n + 6, m))
         geometry = _geometry(environments)
         if geometry.own_gradient is None:
-            own = self._pair_gradient(environments, environments.features)
+            own = np.zeros_like(geometry.pairs.vector)
+            self._add_pair_gradient(environments, environments.features, own)
             geometry.own_gradient = own
         for z in np.unique(reference_species):
             columns = np.flatnonzero(reference_species == z)
@@ -221,7 +230,7 @@ class PowerSpectrum:
                 self._parts,
                 geometry,
                 geometry.own_gradient,
-                references[columns] * self._scale,
+                references[columns],
             )
             part = rows if len(columns) == m else np.zeros((3 * n + 6, len(columns)))
             at = np.ix_(centres, columns)
@@ -275,11 +284,11 @@ class PowerSpectrum:
         parts, around = self._parts, species[pairs.neighbor]
         first, vector, distance = pairs.first, pairs.vector, pairs.distance
         n, n_species, kernels = len(own), len(self.species), parts.kernels
-        features = np.empty((n, self.n_features))
+        features = []
         c2 = c3 = np.empty((n, n_species, 0, 0))
         if parts.two is not None:
             c2 = kernels.expand(first, around, vector, distance, parts.two, n_species)
-            features[:, : self.n_two_body] = c2.reshape(n, -1)
+            features.append(c2.reshape(n, -1))
         if parts.three is not None:
             c3 = kernels.expand(first, around, vector, distance, parts.three, n_species)
             spectrum = parts.coupling.spectrum(kernels, c3, self._channels)
@@ -288,9 +297,9 @@ class PowerSpectrum:
                     first, around, distance, parts.three, n_species
                 )
                 spectrum -= overlap.reshape(n, -1) @ parts.self_terms
-            features[:, self.n_two_body :] = spectrum
-        features *= self._scale
-        return Environments(own, features, Geometry(pairs, around, c2, c3))
+            features.append(spectrum)
+        both = features[0] if len(features) == 1 else np.concatenate(features, axis=1)
+        return Environments(own, both, Geometry(pairs, around, c2, c3))
 
     @cached_property
     def _neighbors(self) -> NeighborList:
@@ -301,36 +310,32 @@ class PowerSpectrum:
         order = np.arange(self.l_max + 1)
         damping = 1.0 + self.angular_damping * (order * (order + 1.0)) ** 2
         weights = np.sqrt(8 * np.pi**2 / (2 * order + 1)) / damping
+        weights *= self.scale_three_body
         return Channels(len(self.species), self.n_max, tuple(weights.tolist()))
 
     @cached_property
     def _parts(self) -> Parts:
-        """Return tables and kernels, made on first use."""
-        two = three = self_terms = None
-        coupling = couplings[self.elements]
-        if self.has_two_body:
-            n_max = self.n_max_two_body
-            two = radial_table(self.cutoff_two_body, n_max, 0, self.sigma)
-        if self.has_three_body:
-            cutoff = self.cutoff_three_body
-            three = radial_table(cutoff, self.n_max, self.l_max, self.sigma)
-            if not self.self_terms:
-                self_terms = coupling.self_terms(self._channels)
+        """Return tables and kernels, made on first use.
+
+        What both parts are scaled with is in the table of the two-body part and in the
+        weights of the channels.
+        """
+        tables, coupling = self.tables, couplings[self.elements]
+        two = tables.get("two_body")
+        if two is not None:
+            two = two._replace(values=self.scale_two_body * two.values)
+        self_terms = None
+        if self.has_three_body and not self.self_terms:
+            self_terms = coupling.self_terms(self._channels)
         return Parts(
             load(self.device).kernels,
             len(self.species),
             two,
-            three,
+            tables.get("three_body"),
             coupling,
             self._channels,
             self_terms,
         )
-
-    @cached_property
-    def _scale(self) -> FloatArray:
-        scale = np.full(self.n_features, self.scale_three_body)
-        scale[: self.n_two_body] = self.scale_two_body
-        return scale
 
     @cached_property
     def _index(self) -> IntArray:
@@ -350,33 +355,26 @@ class PowerSpectrum:
             )
         return np.asarray(species)
 
-    def _pair_gradient(
-        self, environments: Environments, gradient: FloatArray
-    ) -> FloatArray:
-        """Chain dU/dX, (n, q), to the pair vectors, (p, 3)."""
+    def _add_pair_gradient(
+        self, environments: Environments, gradient: FloatArray, out: FloatArray
+    ) -> None:
+        """Chain dU/dX, (n, q), to the pair vectors and add that to out, (p, 3)."""
         geometry = _geometry(environments)
-        pairs, around = geometry.pairs, geometry.species
-        c2, c3 = geometry.c2, geometry.c3
-        first, vector, distance = pairs.first, pairs.vector, pairs.distance
-        parts, scaled = self._parts, gradient * self._scale
+        pairs, parts = geometry.pairs, self._parts
         kernels = parts.kernels
-        out = np.zeros((pairs.n_pairs, 3))
+        place = pairs.first, geometry.species, pairs.vector, pairs.distance
+        x: FloatArray = np.ascontiguousarray(gradient[:, self.n_two_body :])
         if parts.two is not None:
-            w: FloatArray = np.ascontiguousarray(scaled[:, : self.n_two_body])
-            w = w.reshape(c2.shape)
-            out += kernels.pair_gradient(first, around, vector, distance, parts.two, w)
+            w: FloatArray = np.ascontiguousarray(gradient[:, : self.n_two_body])
+            w = w.reshape(geometry.c2.shape)
+            kernels.add_pair_gradient(*place, parts.two, w, out)
         if parts.three is not None:
-            table = parts.three
-            x = np.ascontiguousarray(scaled[:, self.n_two_body :])
-            w = parts.coupling.adjoint(kernels, c3, self._channels, x)
-            out += kernels.pair_gradient(first, around, vector, distance, table, w)
+            w = parts.coupling.adjoint(kernels, geometry.c3, self._channels, x)
+            kernels.add_pair_gradient(*place, parts.three, w, out)
             if parts.self_terms is not None:
                 own: FloatArray = np.ascontiguousarray(-(x @ parts.self_terms.T))
                 w = own.reshape(len(x), len(self.species), self.l_max + 1, -1)
-                out += kernels.overlap_gradient(
-                    first, around, vector, distance, table, w
-                )
-        return out
+                kernels.add_overlap_gradient(*place, parts.three, w, out)
 
 
 def _chunks(n_atoms: int) -> list[slice]:

@@ -20,6 +20,7 @@ from otf.potential import Prediction, Uncertainty
 if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import Descriptor, Environments
+    from otf.kernels import Kernels
     from otf.models.baseline import Baseline
     from otf.models.composition import ElementEnergies
     from otf.models.forms import Form
@@ -126,7 +127,8 @@ class KernelPosterior:
         Every atom's energy is a function of u = x/n(x), see otf.models.forms.
         """
         atoms = self.references.like(environments)
-        gradient = np.empty_like(atoms.directions)
+        features, softening = environments.features, atoms.softening
+        gradient = np.empty_like(features)
         for species, rows in atoms.rows_by_species():
             part, block, k = atoms.subset(rows), self._blocks[species], None
             if gauge is not None:
@@ -136,8 +138,9 @@ class KernelPosterior:
                 )
             sums = block.form.sums(part, k)
             found.energies[rows] = sums.value
-            gradient[rows] = sums.slope + sums.own[:, None] * part.directions
-        gradient *= self.references.inverse_norm(environments.features)[:, None]
+            gradient[rows] = self._kernels.softened_gradient(
+                features[rows], softening, sums.slope, sums.own
+            )
         return gradient
 
     def _kernel(
@@ -159,16 +162,20 @@ class KernelPosterior:
         return "/".join(sorted({block.form.name for block in self._blocks}))
 
     @cached_property
+    def _kernels(self) -> Kernels:
+        return load(self.descriptor.device).kernels
+
+    @cached_property
     def _blocks(self) -> list[_Block]:
         """Return what is learned of every species of the descriptor."""
-        kernels, out = load(self.descriptor.device).kernels, []
+        out = []
         for species in range(len(self.descriptor.species)):
             columns = np.flatnonzero(self.references.species == species)
             references = self.references.subset(columns)
             coarse = self.coarse.basis.references.of_species(species)
             place = {row.tobytes(): k for k, row in enumerate(references.directions)}
             places = [place[row.tobytes()] for row in coarse.directions]
-            form = form_of(references, self.weights[columns], kernels)
+            form = form_of(references, self.weights[columns], self._kernels)
             out.append(_Block(form, references, coarse, np.array(places, np.int64)))
         return out
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.kernels import load
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -69,11 +71,10 @@ class References:
         softening: float,
     ) -> References:
         """Return environments of raw features (m, q) as references."""
-        square = np.einsum("iq,iq->i", features, features)
-        norm_square = square + softening**2
+        directions, rho = load("cpu").kernels.softened(features, softening)
         return cls(
-            directions=features / np.sqrt(norm_square)[:, None],
-            rho=square / norm_square,
+            directions=directions,
+            rho=rho,
             species=np.asarray(species, dtype=np.int64),
             covariance=covariance,
             softening=softening,
