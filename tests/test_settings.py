@@ -162,6 +162,11 @@ def test_every_mistake_has_its_own_line():
             "(input.toml: output.queue)",
         ),
         (
+            '[reference]\ncalculator = "lennard-jones"\nsigma_A = 2.0\n',
+            "[reference] has no key sigma_A; arguments of the calculator go into "
+            "[reference.arguments] (input.toml: reference.sigma_A)",
+        ),
+        (
             '[dynamics]\nthermostat = "langvin"\n',
             'thermostat must be "langevin", "nose-hoover" or "csvr", got "langvin"; '
             'did you mean "langevin"? (input.toml: dynamics.thermostat)',

@@ -13,6 +13,7 @@ from otf.models.evidence import GramSystem
 from otf.models.interface import FORCEFUL, KINDS, PerKind, RowNoise
 from otf.models.rows import RowBlock
 from otf.models.solvers import Problem
+from otf.threads import in_order, one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,11 +114,16 @@ class TrainingSet:
         self, new: References, growth: Growth, prior: Prior, descriptor: Descriptor
     ) -> None:
         """Compute the columns of new references for all stored frames."""
-        parts: dict[str, list[FloatArray]] = {kind: [] for kind in KINDS}
-        for frame in self.frames:
+
+        def columns(frame: StoredFrame) -> dict[str, FloatArray]:
             raw = raw_rows(descriptor, new, frame.environments(descriptor))
-            for kind, rows in scaled_rows(frame.targets, raw, self.noise).items():
-                parts[kind].append(rows)
+            return scaled_rows(frame.targets, raw, self.noise)
+
+        parts: dict[str, list[FloatArray]] = {kind: [] for kind in KINDS}
+        with one_blas_thread():
+            for found in in_order(columns, self.frames):
+                for kind, rows in found.items():
+                    parts[kind].append(rows)
         for kind, block in self.blocks.items():
             raw_columns = np.concatenate(
                 [np.empty((0, new.n_references)), *parts.pop(kind)]

@@ -137,6 +137,8 @@ def _unknown(place: Location) -> str:
         where = f"{key} is neither a section nor a key at the top"
     if found := nearest(key, known):
         return f"{where}; did you mean {found}?"
+    if "arguments" in known:
+        return f"{where}; arguments of the calculator go into [{section}.arguments]"
     owners = [
         name
         for name, model in sections_of(Settings).items()
