@@ -162,11 +162,6 @@ def test_every_mistake_has_its_own_line():
             "(input.toml: output.queue)",
         ),
         (
-            '[reference]\ncalculator = "lennard-jones"\nsigma_A = 2.0\n',
-            "[reference] has no key sigma_A; arguments of the calculator go into "
-            "[reference.arguments] (input.toml: reference.sigma_A)",
-        ),
-        (
             '[dynamics]\nthermostat = "langvin"\n',
             'thermostat must be "langevin", "nose-hoover" or "csvr", got "langvin"; '
             'did you mean "langevin"? (input.toml: dynamics.thermostat)',
@@ -232,6 +227,14 @@ def test_a_line_says_what_is_wrong_where_and_the_mend(addition, line):
 def test_keys_that_contradict_each_other_are_refused(addition, key):
     (line,) = complaints(SHORTEST + addition)
     assert line.endswith(f"(input.toml: {key})")
+
+
+def test_an_argument_of_the_calculator_in_its_section_is_told_where_it_goes():
+    (line,) = complaints(SHORTEST.replace("[reference]", "[reference]\nsigma_A = 2.0"))
+    assert line == (
+        "[reference] has no key sigma_A; arguments of the calculator go into "
+        "[reference.arguments] (input.toml: reference.sigma_A)"
+    )
 
 
 def test_a_run_needs_stages_and_a_reference():
