@@ -106,6 +106,8 @@ class CoreRepulsion:
     def evaluate(self, configuration: Configuration) -> BaselineValues:
         """Return energies, forces and strain derivative."""
         pairs = self._neighbors.pairs(configuration)
+        if not pairs.n_pairs:
+            return NoBaseline().evaluate(configuration)
         numbers = configuration.numbers
         centre = np.repeat(np.arange(len(numbers)), np.diff(pairs.first))
         outer = self.outer_share * (
