@@ -59,9 +59,16 @@ def closest_contact(
     """
     if len(positions) == 0:
         return None
-    cutoff = 2.0 * within * float(np.max(radii))
     bare = Configuration(np.zeros(len(positions), np.int64), positions, cell, pbc)
-    pairs = NeighborList(cutoff).pairs(bare)
+    return _closest(NeighborList(_reach(radii, within)).pairs(bare), radii, within)
+
+
+def _reach(radii: FloatArray, within: float) -> float:
+    return 2.0 * within * float(np.max(radii))
+
+
+def _closest(pairs: Pairs, radii: FloatArray, within: float) -> Contact | None:
+    """Return the closest of all pairs below ``within`` sums of radii."""
     first, second = centers(pairs), pairs.neighbor
     ratios = pairs.distance / (radii[first] + radii[second])
     if not np.any(ratios < within):
@@ -72,44 +79,62 @@ def closest_contact(
     )
 
 
-def require_sane_distances(
-    configuration: Configuration, *, shortest: float = SHORTEST_CONTACT
-) -> None:
-    """Raise when a position is not finite or two atoms overlap.
+class DistanceGate:
+    """Refuses structures in which atoms overlap; made for one structure after another.
 
     Parameters
     ----------
-    configuration
-        What is to be predicted or labelled.
     shortest
         Smallest allowed distance in sums of covalent radii.
+    """
+
+    def __init__(self, shortest: float = SHORTEST_CONTACT) -> None:
+        self.shortest = shortest
+        self._neighbors: NeighborList | None = None
+
+    def require(self, configuration: Configuration) -> None:
+        """Raise when a position is not finite or two atoms overlap.
+
+        Raises
+        ------
+        Untrusted
+            Names the pair, its distance and the bound.
+        """
+        finite = np.isfinite(configuration.positions).all(axis=1)
+        if not finite.all():
+            where = int(np.flatnonzero(~finite)[0])
+            raise Untrusted(
+                configuration, f"the position of atom {where} is not finite"
+            )
+        if not configuration.n_atoms:
+            return
+        radii = COVALENT_RADII[configuration.numbers]
+        reach = _reach(radii, self.shortest)
+        if self._neighbors is None or self._neighbors.cutoff != reach:
+            self._neighbors = NeighborList(reach)
+        pairs = self._neighbors.pairs(configuration)
+        contact = _closest(pairs, radii, self.shortest)
+        if contact is None:
+            return
+        i, j = contact.first, contact.second
+        a, b = (chemical_symbols[configuration.numbers[k]] for k in (i, j))
+        raise Untrusted(
+            configuration,
+            f"atoms {i} ({a}) and {j} ({b}) are {contact.distance:.3f} angstrom apart, "
+            f"{contact.ratio:.2f} of the sum of their covalent radii "
+            f"(at least {self.shortest:g} is needed)",
+        )
+
+
+def require_sane_distances(configuration: Configuration) -> None:
+    """Raise when a position of one structure is not finite or two atoms overlap.
 
     Raises
     ------
     Untrusted
         Names the pair, its distance and the bound.
     """
-    finite = np.isfinite(configuration.positions).all(axis=1)
-    if not finite.all():
-        where = int(np.flatnonzero(~finite)[0])
-        raise Untrusted(configuration, f"the position of atom {where} is not finite")
-    contact = closest_contact(
-        configuration.positions,
-        configuration.cell,
-        configuration.pbc,
-        COVALENT_RADII[configuration.numbers],
-        within=shortest,
-    )
-    if contact is None:
-        return
-    i, j = contact.first, contact.second
-    a, b = (chemical_symbols[configuration.numbers[k]] for k in (i, j))
-    raise Untrusted(
-        configuration,
-        f"atoms {i} ({a}) and {j} ({b}) are {contact.distance:.3f} angstrom apart, "
-        f"{contact.ratio:.2f} of the sum of their covalent radii "
-        f"(at least {shortest:g} is needed)",
-    )
+    DistanceGate().require(configuration)
 
 
 def forces_and_virial(

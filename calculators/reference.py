@@ -12,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from otf.calculators.code import one_line
 from otf.calculators.gate import Bounds, objection
-from otf.calculators.geometry import SHORTEST_CONTACT, require_sane_distances
+from otf.calculators.geometry import SHORTEST_CONTACT, DistanceGate
 from otf.configuration import Labels, masked_stress
 from otf.errors import InputError, ReferenceFailure
 from otf.potential import Untrusted
@@ -95,7 +95,7 @@ class Reference:
         self.total_seconds = 0.0
         self._retries = retries
         self._bounds = bounds or Bounds()
-        self._shortest_contact = shortest_contact
+        self._distances = DistanceGate(shortest_contact)
         self._book = book
         self._calculator: Calculator = None
         self._warned = False
@@ -225,7 +225,7 @@ class Reference:
 
     def _require_geometry(self, configuration: Configuration) -> None:
         try:
-            require_sane_distances(configuration, shortest=self._shortest_contact)
+            self._distances.require(configuration)
         except Untrusted as error:
             raise ReferenceFailure(f"no label: {error}") from error
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from otf.calculators.geometry import require_sane_distances
+from otf.calculators.geometry import DistanceGate, require_sane_distances
 from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
 from otf.learning.policy import Assessment, Reason, decide
@@ -160,6 +160,7 @@ class LearningPotential:
         self.last = Assessment(None, np.zeros(0), policy.threshold)
         self._log = log
         self._screen = Screen(rules)
+        self._distances = DistanceGate()
         self._queue = Queue()
         self._pending: PendingFit | None = None
         self._surface = 0
@@ -178,7 +179,7 @@ class LearningPotential:
         return [self._predict(c, step, use_labels) for c in configurations]
 
     def _predict(self, c: Configuration, step: int, use_labels: bool) -> Prediction:
-        require_sane_distances(c)
+        self._distances.require(c)
         if self.model.n_frames == 0 and not self._queue:
             self._start(c, step)
         old = None

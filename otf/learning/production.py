@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.calculators.geometry import require_sane_distances
+from otf.calculators.geometry import DistanceGate
 from otf.models.archive import posterior_to_arrays
 from otf.potential import Untrusted
 
@@ -53,6 +53,7 @@ class ProductionPotential:
         self.n_calls = 0  # of a reference: never
         self.generation = 0  # the model never changes
         self.last_spilling = 0.0
+        self._distances = DistanceGate()
 
     @property
     def cutoff(self) -> float:
@@ -76,7 +77,7 @@ class ProductionPotential:
         return [self._predict(c, step) for c in configurations]
 
     def _predict(self, c: Configuration, step: int) -> Prediction:
-        require_sane_distances(c)
+        self._distances.require(c)
         if step % self.check_interval:
             return self.model.predict(c)
         prediction = self.model.predict_measured(c)
