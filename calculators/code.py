@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase.data import chemical_symbols
 
+from otf.calculators.serving import merged, one_line
 from otf.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ class Code:
             When the code refuses its arguments.
         """
         steps: tuple[Arguments, ...] = ({}, *self.ladder)
-        arguments = {**self.arguments, **steps[min(attempt, len(self.ladder))]}
+        change = steps[min(attempt, len(self.ladder))]
+        arguments = merged(dict(self.arguments), dict(change))
         try:
             return self.construct(**arguments)
         except InputError:
@@ -192,14 +194,6 @@ def plain(value: object) -> object:
     if to_list is not None:
         return to_list()
     return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def one_line(error: BaseException, *, limit: int = 200) -> str:
-    """Return class and message of an exception; of a long message its tail."""
-    text = " ".join(str(error).split())
-    if len(text) > limit:
-        text = "..." + text[-limit:]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def checksum(path: Path) -> str:

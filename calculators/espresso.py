@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ase.calculators.espresso import Espresso, EspressoProfile
 
-from otf.calculators.code import Calculator, Code, OutputFile, checksum, one_line
+from otf.calculators.code import Calculator, Code, OutputFile, checksum
+from otf.calculators.serving import one_line
 from otf.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,20 +7,19 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from ase.calculators.calculator import BaseCalculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from otf.calculators.code import one_line
+from otf.calculators.caller import CallFailed, InProcess
 from otf.calculators.gate import Bounds, objection
 from otf.calculators.geometry import SHORTEST_CONTACT, DistanceGate
+from otf.calculators.serving import one_line
 from otf.configuration import Labels, masked_stress
-from otf.errors import InputError, ReferenceFailure
+from otf.errors import ReferenceFailure
 from otf.potential import Untrusted
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from otf.calculators.code import Calculator, Code
+    from otf.calculators.caller import Caller
+    from otf.calculators.code import Code
     from otf.configuration import Configuration, FloatArray
 
 logger = logging.getLogger(__name__)
@@ -46,10 +45,6 @@ class LabelBook(Protocol):
         ...
 
 
-class Suspect(Exception):  # noqa: N818 - caught here, never seen by a user
-    """Labels came, but they cannot be believed."""
-
-
 class Reference:
     """A reference calculator that gives trustworthy labels or says why not.
 
@@ -60,6 +55,8 @@ class Reference:
     ----------
     code
         Of :func:`otf.calculators.registry.make_calculator`.
+    caller
+        Runs it; the default does so in this process.
     retries
         How often a failed call is repeated with a newly built calculator, each time
         one rung up the code's ladder of careful settings.
@@ -81,6 +78,7 @@ class Reference:
         self,
         code: Code,
         *,
+        caller: Caller | None = None,
         retries: int = RETRIES,
         bounds: Bounds | None = None,
         shortest_contact: float = SHORTEST_CONTACT,
@@ -97,7 +95,7 @@ class Reference:
         self._bounds = bounds or Bounds()
         self._distances = DistanceGate(shortest_contact)
         self._book = book
-        self._calculator: Calculator = None
+        self._caller = caller or InProcess(code)
         self._warned = False
 
     def fingerprint(self, configuration: Configuration | None = None) -> str:
@@ -121,11 +119,16 @@ class Reference:
         InputError
             Elements without parameters, or arguments the code refuses.
         ReferenceFailure
-            Atoms that overlap.
+            Atoms that overlap, or a code that does not start.
         """
         self.code.require_elements(frozenset(int(z) for z in configuration.numbers))
         self._require_geometry(configuration)
-        self._calculator = self.code.build()
+        try:
+            self._caller.start()
+        except CallFailed as error:
+            raise ReferenceFailure(
+                f"reference {self.code.name!r} does not start: {error}"
+            ) from error
 
     def label(self, configuration: Configuration) -> Labels:
         """Return the labels of one configuration, from the book or computed.
@@ -156,14 +159,7 @@ class Reference:
 
     def close(self) -> None:
         """End the calculator and whatever process it holds."""
-        calculator, self._calculator = self._calculator, None
-        close = getattr(calculator, "close", None)
-        if close is None:
-            return
-        try:
-            close()
-        except Exception as error:  # a dead shell cannot even say goodbye
-            logger.debug("closing %s: %s", self.code.name, one_line(error))
+        self._caller.close()
 
     def _climb(self, configuration: Configuration) -> Labels:
         """Try, and try again with a new calculator one rung up the ladder."""
@@ -180,47 +176,21 @@ class Reference:
                     self._retries,
                 )
             try:
-                labels = self._call(configuration, attempt)
-            except InputError:
-                raise
-            except Exception as error:  # codes raise whatever they like
-                reason = self._reason(error)
+                return self._call(configuration, attempt)
+            except CallFailed as error:
+                reason = str(error)
                 self.close()
-                continue
-            if attempt:
-                self.close()  # the next label starts at the foot of the ladder
-            return labels
         raise ReferenceFailure(
             f"reference {self.code.name!r} gave no trustworthy labels in "
             f"{self._retries + 1} attempts; the last: {reason}"
         )
 
-    def _reason(self, error: Exception) -> str:
-        """Return what is known of a failed call, in one line."""
-        if isinstance(error, Suspect):
-            return str(error)
-        words = ""
-        if self.code.output is not None and self._calculator is not None:
-            words = self.code.output.last_words(self._calculator)
-        return f"{one_line(error)}: {words}" if words else one_line(error)
-
     def _call(self, configuration: Configuration, attempt: int) -> Labels:
         """Run the code once and judge what it says."""
-        if self._calculator is None:
-            self._calculator = self.code.build(attempt)
-        calculator = self._calculator
-        self.code.prepare(calculator, configuration)
-        log = self.code.output
-        if log is not None:
-            log.clear(calculator)
-        results = evaluate(calculator, configuration.to_atoms())
-        if log is not None and log.says_not_converged(calculator):
-            raise Suspect(f"the SCF did not converge ({log.path(calculator)})")
-        if getattr(calculator, "converged", None) is False:
-            raise Suspect("the code says that its SCF did not converge")
+        results = self._caller.call(configuration, attempt)
         labels = to_labels(results, configuration)
         if (reason := objection(labels, configuration, self._bounds)) is not None:
-            raise Suspect(reason)
+            raise CallFailed(reason)
         return labels
 
     def _require_geometry(self, configuration: Configuration) -> None:
@@ -240,22 +210,6 @@ class Reference:
             )
 
 
-def evaluate(calculator: Calculator, atoms: Atoms) -> dict[str, object]:
-    """Return the results of one fresh calculation.
-
-    All properties are asked for at once, because some codes would run a second time
-    for each, and with every change reported, so that no calculator starts from the
-    state of the call before.
-    """
-    stress = "stress" in calculator.implemented_properties and atoms.cell.rank == 3
-    wanted = ["energy", "forces", *(["stress"] if stress else [])]
-    if isinstance(calculator, BaseCalculator):
-        calculator.results = {}
-        calculator.calculate(atoms, wanted, list(all_changes))
-        return dict(calculator.results)
-    return {name: calculator.get_property(name, atoms) for name in wanted}
-
-
 def to_labels(results: dict[str, object], configuration: Configuration) -> Labels:
     """Return labels in eV and angstrom; a stress that has no meaning is NaN.
 
@@ -264,22 +218,32 @@ def to_labels(results: dict[str, object], configuration: Configuration) -> Label
 
     Raises
     ------
-    Suspect
-        When energy or forces are missing.
+    CallFailed
+        When energy or forces are missing or no numbers.
     """
     energy = results.get("free_energy", results.get("energy"))
-    forces = results.get("forces")
+    forces, stress = results.get("forces"), results.get("stress")
     if energy is None or forces is None:
-        raise Suspect(
+        raise CallFailed(
             f"energy or forces are missing, got {', '.join(results) or 'none'}"
         )
-    stress: FloatArray = np.full(6, np.nan)
-    if results.get("stress") is not None:
-        stress = np.asarray(results["stress"], dtype=np.float64)
-        if stress.shape == (3, 3):
-            stress = full_3x3_to_voigt_6_stress(stress)
-    return Labels(
-        energy=float(np.asarray(energy).item()),
-        forces=np.array(forces, dtype=np.float64),
-        stress=masked_stress(stress, configuration.pbc),
-    )
+    try:
+        return Labels(
+            energy=float(np.asarray(energy, dtype=np.float64).item()),
+            forces=np.array(forces, dtype=np.float64),
+            stress=_stress(stress, configuration),
+        )
+    except (TypeError, ValueError) as error:
+        raise CallFailed(f"results that are no numbers: {one_line(error)}") from error
+
+
+def _stress(stress: object, configuration: Configuration) -> FloatArray:
+    """Return the (6,) stress, NaN where there is none or it has no meaning."""
+    if stress is None:
+        return np.full(6, np.nan)
+    voigt = np.asarray(stress, dtype=np.float64)
+    if voigt.shape == (3, 3):
+        voigt = full_3x3_to_voigt_6_stress(voigt)
+    if voigt.shape != (6,):
+        raise ValueError(f"a stress of shape {voigt.shape}")
+    return masked_stress(voigt, configuration.pbc)

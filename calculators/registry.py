@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import (
     PackageNotFoundError,
@@ -34,7 +35,7 @@ from otf.calculators.code import Calculator, Code
 from otf.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 GROUP = "otf.calculators"
@@ -60,6 +61,7 @@ def make_calculator(
     arguments: Mapping[str, object] | None = None,
     *,
     directory: Path | None = None,
+    ladder: Sequence[Mapping[str, object]] = (),
 ) -> Code:
     """Return the code of that name with its arguments; nothing is run yet.
 
@@ -71,6 +73,9 @@ def make_calculator(
         Keyword arguments of the calculator, unit suffixes as that code has them.
     directory
         Where a code that writes files works, unless the arguments say otherwise.
+    ladder
+        Changes of arguments for the first, second, ... retry, in place of the code's
+        own where there are any.
 
     Raises
     ------
@@ -90,11 +95,15 @@ def make_calculator(
             arguments=at(arguments, directory, needed=needed),
             construct=construct,
         )
+    if ladder:
+        code = replace(code, ladder=tuple(ladder))
     require_known_arguments(code)
     return code
 
 
 WORKS_IN_FILES = frozenset({"abinit", "cp2k", "espresso"})
+# Potentials of milliseconds, which neither hang nor crash.
+IN_PROCESS = frozenset({"emt", "lennard-jones", "stillinger-weber"})
 
 
 def at(
@@ -205,7 +214,9 @@ def require_known_arguments(code: Code) -> None:
     known = accepted(code)
     if known is None:
         return
-    for key in code.arguments:
+    for key in dict.fromkeys(
+        k for part in (code.arguments, *code.ladder) for k in part
+    ):
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {sorted(known)}"

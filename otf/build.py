@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.calculators.caller import InProcess
+from otf.calculators.foreign import foreign_code
 from otf.calculators.geometry import COVALENT_RADII
 from otf.calculators.reference import Reference
-from otf.calculators.registry import make_calculator
+from otf.calculators.registry import IN_PROCESS, make_calculator
+from otf.calculators.worker import Order, Worker
 from otf.configuration import Configuration
 from otf.deploy.saved_model import load_model
 from otf.descriptors.power_spectrum import PowerSpectrum
@@ -38,7 +41,10 @@ from otf.store.scratch import ScratchRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from otf.calculators.caller import Caller
+    from otf.calculators.code import Code
     from otf.configuration import Configuration, FloatArray, Labels
     from otf.dynamics.sampler import Sampler
     from otf.learning.potential import LearningLog
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from otf.models.rows import Allocate
     from otf.potential import ReferenceCalculator
     from otf.settings.settings import Settings
+    from otf.settings.system import Reference as ReferenceSection
     from otf.store.checkpoint import Checkpoint
     from otf.store.journal import Journal
     from otf.store.schema import RunFolder
@@ -223,18 +230,54 @@ def build_reference(
     """
     if not settings.is_learning or settings.reference is None:
         return None
-    section = settings.reference
-    code = make_calculator(
+    section, directory = settings.reference, settings.directory / "reference"
+    code = build_code(section, directory)
+    book = None
+    if journal is not None:
+        book = JournalBook(journal, lambda c: code.fingerprint(c.n_atoms))
+    return Reference(
+        code,
+        caller=_caller(section, code, directory),
+        retries=section.retries,
+        book=book,
+    )
+
+
+def build_code(section: ReferenceSection, directory: Path | None = None) -> Code:
+    """Return the reference code of the input file; nothing is run yet.
+
+    Raises
+    ------
+    InputError
+        When the calculator is not known or refuses its arguments.
+    """
+    if section.python is not None:
+        return foreign_code(
+            section.calculator,
+            section.arguments,
+            section.python,
+            ladder=section.retry_arguments,
+        )
+    return make_calculator(
         section.calculator,
         section.arguments,
-        directory=settings.directory / "reference",
+        directory=directory,
+        ladder=section.retry_arguments,
     )
-    if journal is None:
-        reference = Reference(code, retries=section.retries)
-    else:
-        book = JournalBook(journal, lambda c: code.fingerprint(c.n_atoms))
-        reference = Reference(code, retries=section.retries, book=book)
-    return reference
+
+
+def _caller(section: ReferenceSection, code: Code, directory: Path) -> Caller:
+    """Return a process for the code, or this one for the potentials of the tests."""
+    if code.name in IN_PROCESS and section.time_limit_s is None:
+        return InProcess(code)
+    order = Order(
+        section.calculator,
+        section.arguments,
+        directory=directory,
+        ladder=section.retry_arguments,
+        python=section.python,
+    )
+    return Worker(order, time_limit=section.time_limit_s)
 
 
 def initial_state(settings: Settings) -> State:

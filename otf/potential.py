@@ -142,3 +142,7 @@ class ReferenceCalculator(Protocol):
     def fingerprint(self, configuration: Configuration) -> str:
         """Return what must be equal for labels to share a training set."""
         ...
+
+    def close(self) -> None:
+        """End whatever process it holds."""
+        ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ from otf.store.run_files import RunFiles, has_begun
 from otf.store.schema import RunFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from otf.configuration import Configuration, Labels
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Schedule
@@ -151,7 +154,10 @@ def _prepare(settings: Settings, progress: Progress) -> _Beginning:
     reference = build_reference(settings)
     if reference is None:
         return _Beginning(state, "", [])
-    reference.require(state.configuration)
+    try:
+        reference.require(state.configuration)
+    finally:
+        reference.close()
     if reference.code.notice:
         progress.note(f"note: {reference.code.notice}")
     fingerprint = reference.fingerprint(state.configuration)
@@ -175,9 +181,9 @@ def _begin(
             seed=settings.seed,
         )
     )
-    parts = _assemble(settings, files, start.state, progress, stop)
-    files.save(_unevaluated(start.state))
-    return _from_first_step(parts, start.state, start.frames)
+    with _assembled(settings, files, start.state, progress, stop) as parts:
+        files.save(_unevaluated(start.state))
+        return _from_first_step(parts, start.state, start.frames)
 
 
 def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome:
@@ -198,19 +204,37 @@ def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome
         checkpoint = files.resume(versions())
         if checkpoint is None or not checkpoint.counters.get("evaluated"):
             state = initial_state(settings) if checkpoint is None else checkpoint.state
-            parts = _assemble(settings, files, state, progress, stop)
-            return _from_first_step(parts, state, _frames_again(parts, state))
+            with _assembled(settings, files, state, progress, stop) as parts:
+                return _from_first_step(parts, state, _frames_again(parts, state))
         state = checkpoint.state
-        parts = _assemble(settings, files, state, progress, stop, checkpoint)
-        parts.ring.restore(under(checkpoint.potential, "ring"), state)
-        if state.step >= parts.schedule.steps:
-            return _finish(parts, state, checkpoint.prediction)
-        return _go(parts, state, checkpoint.prediction)
+        with _assembled(settings, files, state, progress, stop, checkpoint) as parts:
+            parts.ring.restore(under(checkpoint.potential, "ring"), state)
+            if state.step >= parts.schedule.steps:
+                return _finish(parts, state, checkpoint.prediction)
+            return _go(parts, state, checkpoint.prediction)
 
 
 def _stop_request(settings: Settings, folder: RunFolder) -> StopRequest:
     hours = settings.limits.walltime_h
     return StopRequest(folder.stop, walltime=None if hours is None else 3600.0 * hours)
+
+
+@contextmanager
+def _assembled(
+    settings: Settings,
+    files: RunFiles,
+    state: State,
+    progress: Progress,
+    stop: StopRequest,
+    checkpoint: Checkpoint | None = None,
+) -> Iterator[_Parts]:
+    """Yield the parts of a run; the process of its reference ends with them."""
+    parts = _assemble(settings, files, state, progress, stop, checkpoint)
+    try:
+        yield parts
+    finally:
+        if isinstance(parts.potential, LearningPotential):
+            parts.potential.reference.close()
 
 
 def _assemble(
@@ -219,7 +243,7 @@ def _assemble(
     state: State,
     progress: Progress,
     stop: StopRequest,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | None,
 ) -> _Parts:
     configuration = state.configuration
     potential: LearningPotential | ProductionPotential

@@ -14,8 +14,8 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from otf.calculators.reference import evaluate as exact
 from otf.calculators.reference import to_labels
+from otf.calculators.serving import evaluate as exact
 from otf.calculators.stillinger_weber import StillingerWeber
 from otf.cli import main
 from otf.commands.cost import peak_memory, seconds

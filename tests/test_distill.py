@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from otf.calculators.reference import evaluate, to_labels
+from otf.calculators.reference import to_labels
+from otf.calculators.serving import evaluate
 from otf.calculators.stillinger_weber import StillingerWeber
 from otf.cli import main
 from otf.commands.distill import ATOMS, large

@@ -9,7 +9,8 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from otf.calculators.reference import evaluate, to_labels
+from otf.calculators.reference import to_labels
+from otf.calculators.serving import evaluate
 from otf.cli import main
 from otf.commands.folds import folds_of
 from otf.commands.scan import BEST, WITHIN, WORSE, judge

@@ -5,8 +5,8 @@ import pytest
 from ase.build import bulk
 
 from otf.build import build_model
-from otf.calculators.reference import evaluate as exact
 from otf.calculators.reference import to_labels
+from otf.calculators.serving import evaluate as exact
 from otf.calculators.stillinger_weber import StillingerWeber
 from otf.cli import main
 from otf.commands.fitting import model_settings

@@ -9,8 +9,8 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.formula import Formula
 
+from otf.build import build_code
 from otf.calculators.geometry import closest_contact, require_sane_distances
-from otf.calculators.registry import make_calculator
 from otf.commands.forecast import forecast, in_words
 from otf.configuration import species_of
 from otf.errors import InputError
@@ -85,10 +85,10 @@ def require_sound_reference(settings: Settings, configuration: Configuration) ->
         When it is not there, refuses an argument or does not know an element.
     """
     if settings.is_learning and settings.reference is not None:
-        reference = settings.reference
-        code = make_calculator(reference.calculator, reference.arguments)
+        code = build_code(settings.reference)
         code.require_elements(frozenset(species_of([configuration])))
-        code.build()
+        if settings.reference.python is None:
+            code.build()
 
 
 def require_sound_model(settings: Settings) -> None:
@@ -186,8 +186,7 @@ def _learning_warnings(
             'elements = "reduced" under [descriptor]'
         )
     if settings.reference is not None:
-        reference = settings.reference
-        code = make_calculator(reference.calculator, reference.arguments)
+        code = build_code(settings.reference)
         if code.notice:
             yield code.notice
 
@@ -225,9 +224,7 @@ def _potential_lines(
         yield "potential", f"{settings.model_path}, frozen: no reference is called"
         return
     if settings.reference is not None:
-        code = make_calculator(
-            settings.reference.calculator, settings.reference.arguments
-        )
+        code = build_code(settings.reference)
         yield "reference", f"{code.name} ({code.version})"
     yield "learning", _policy_line(settings)
     sizes = forecast(settings, configuration)

@@ -71,9 +71,29 @@ class Reference(Section):
         default=2,
         description="Further attempts when a calculation fails or does not converge.",
     )
+    time_limit_s: Positive | None = Field(
+        default=None,
+        description="Seconds one calculation may take. One that takes longer is ended "
+        "with everything it started, and counts as failed.",
+        examples=[3600.0],
+    )
+    python: Text | None = Field(
+        default=None,
+        description="Python interpreter of another environment that has ASE and the "
+        'calculator, which is then named as "module:Class".',
+        examples=["/usr/bin/python3"],
+    )
     arguments: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Keyword arguments of the calculator, passed on as they are.",
+    )
+    retry_arguments: Annotated[
+        tuple[dict[str, JsonValue], ...], Field(strict=False)
+    ] = Field(
+        default=(),
+        description="Changes of the arguments for the first, second, ... retry, such "
+        "as [{ mixing_beta = 0.2 }]; the last one holds for all that follow. Some "
+        "calculators have their own.",
     )
 
 

@@ -1,0 +1,120 @@
+"""One call of a reference code: prepare, run, and ask the code whether it converged."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from otf.calculators.serving import evaluate, one_line
+
+if TYPE_CHECKING:
+    from otf.calculators.code import Calculator, Code
+    from otf.configuration import Configuration
+
+    Results = dict[str, object]
+
+logger = logging.getLogger(__name__)
+
+
+class CallFailed(Exception):  # noqa: N818 - caught by the reference, never seen
+    """One call gave nothing that can be believed; the text says why, in one line."""
+
+
+class Caller(Protocol):
+    """Runs a code, here or in a process of its own."""
+
+    def start(self) -> None:
+        """Build the calculator.
+
+        Raises
+        ------
+        InputError
+            When the code refuses its arguments.
+        """
+        ...
+
+    def call(self, configuration: Configuration, attempt: int) -> Results:
+        """Return what ASE calls results: energy, forces, perhaps stress.
+
+        Parameters
+        ----------
+        configuration
+            To be computed.
+        attempt
+            0 for the first; each further one is a rung of the code's ladder.
+
+        Raises
+        ------
+        CallFailed
+            When the code fails or has not converged; the next call starts anew.
+        InputError
+            When the code refuses its arguments.
+        """
+        ...
+
+    def close(self) -> None:
+        """End the calculator and whatever process it holds."""
+        ...
+
+
+class InProcess:
+    """A calculator in this process."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        self._calculator: Calculator = None
+        self._rung = 0
+
+    def start(self) -> None:
+        """Build the calculator (see the protocol)."""
+        self._build(0)
+
+    def call(self, configuration: Configuration, attempt: int) -> Results:
+        """Run the code once and let it judge itself (see the protocol)."""
+        if self._calculator is None or attempt != self._rung:
+            self.close()
+            self._build(attempt)
+        try:
+            return self._run(configuration)
+        except CallFailed:
+            self.close()
+            raise
+        except Exception as error:  # codes raise whatever they like
+            reason = self._reason(error)
+            self.close()
+            raise CallFailed(reason) from error
+
+    def close(self) -> None:
+        """End the calculator; a shell that has died cannot even say goodbye."""
+        calculator, self._calculator = self._calculator, None
+        close = getattr(calculator, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except Exception as error:
+            logger.debug("closing %s: %s", self.code.name, one_line(error))
+
+    def _build(self, attempt: int) -> None:
+        self._calculator, self._rung = self.code.build(attempt), attempt
+
+    def _run(self, configuration: Configuration) -> Results:
+        calculator, log = self._calculator, self.code.output
+        self.code.prepare(calculator, configuration)
+        if log is not None:
+            log.clear(calculator)
+        results = evaluate(calculator, configuration.to_atoms())
+        if log is not None and log.says_not_converged(calculator):
+            raise CallFailed(f"the SCF did not converge ({log.path(calculator)})")
+        if getattr(calculator, "converged", None) is False:
+            raise CallFailed("the code says that its SCF did not converge")
+        return results
+
+    def _reason(self, error: Exception) -> str:
+        """Return what is known of a failed call, in one line."""
+        words = ""
+        if self.code.output is not None:
+            with contextlib.suppress(Exception):
+                words = self.code.output.last_words(self._calculator)
+        return f"{one_line(error)}: {words}" if words else one_line(error)

@@ -1,0 +1,261 @@
+"""A reference code in a process of its own, with a limit on the time of a call.
+
+A code that crashes or hangs in another process takes nothing with it: that process and
+all it started are ended, and the next call starts a new one. The process stays between
+calls, so that imports and shells are paid for once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import psutil
+
+from otf.calculators import serving
+from otf.calculators.caller import CallFailed, InProcess
+from otf.calculators.registry import make_calculator
+from otf.configuration import Configuration
+from otf.errors import InputError, OTFError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otf.calculators.caller import Results
+    from otf.calculators.serving import Answer
+
+PATIENCE = 5.0  # seconds a process is given to end itself
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker is to build: plain data, because it travels.
+
+    Attributes
+    ----------
+    calculator : name of the input file
+    arguments : keyword arguments
+    directory : where the code works, and the worker writes what its process prints
+    ladder : changes of arguments for the first, second, ... retry; None for the code's
+        own
+    python : interpreter of another environment that has ASE and the calculator, which
+        is then named as "module:Class"; None for ours
+    """
+
+    calculator: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    directory: Path | None = None
+    ladder: tuple[Mapping[str, object], ...] = ()
+    python: str | None = None
+
+
+class Worker:
+    """A calculator in a process of its own (see the protocol ``Caller``).
+
+    Parameters
+    ----------
+    order
+        What it builds.
+    time_limit
+        Seconds a call may take; None for no limit.
+
+    Attributes
+    ----------
+    n_started : processes so far
+    """
+
+    def __init__(self, order: Order, *, time_limit: float | None = None) -> None:
+        self.order = order
+        self.time_limit = time_limit
+        self.n_started = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def start(self) -> None:
+        """Start the process and let it build the calculator.
+
+        Raises
+        ------
+        InputError
+            When the code refuses its arguments, or the interpreter cannot be run.
+        CallFailed
+            When the process dies before it is ready.
+        """
+        if self._process is not None:
+            return
+        near, far = socket.socketpair()
+        with far, self._log() as log:
+            try:
+                self._process = subprocess.Popen(
+                    [*self._command(), str(far.fileno())],
+                    pass_fds=[far.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                near.close()
+                raise InputError(
+                    f"{self.order.python!r} cannot be run: {error.strerror} "
+                    "(input file: [reference] python)"
+                ) from error
+        self.n_started += 1
+        self._connection = Connection(near.detach())
+        self._ask(self._plain_order())
+
+    def call(self, configuration: Configuration, attempt: int) -> Results:
+        """Return the results of one call (see the protocol)."""
+        self.start()
+        try:
+            return self._ask((attempt, structure_of(configuration)))
+        except CallFailed:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ask the process to end, and end it with all it started if it does not."""
+        process, self._process = self._process, None
+        connection, self._connection = self._connection, None
+        if process is None or connection is None:
+            return
+        with contextlib.suppress(OSError):
+            connection.send(None)
+        connection.close()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            end_tree(process)
+
+    def _ask(self, request: object) -> Results:
+        """Send a request and wait for its answer."""
+        process, connection = self._process, self._connection
+        assert process is not None  # it was started
+        assert connection is not None  # likewise
+        try:
+            connection.send(request)
+            if not connection.poll(self.time_limit):
+                end_tree(process)
+                raise CallFailed(
+                    f"no answer within {self.time_limit:g} s (input file: [reference] "
+                    "time_limit_s); the code and all it had started were ended"
+                )
+            word, content = connection.recv()
+        except (EOFError, OSError) as error:
+            process.wait(PATIENCE)
+            raise CallFailed(self._obituary(process)) from error
+        if word == "refused":
+            self.close()
+            raise InputError(str(content))
+        if word == "failed":
+            raise CallFailed(str(content))
+        return content if isinstance(content, dict) else {}
+
+    def _command(self) -> list[str]:
+        if self.order.python is None:
+            return [sys.executable, "-m", "otf.calculators.worker"]
+        # As text: the folder of the file would come first on the path of modules, and
+        # ours have the names of codes.
+        return [self.order.python, "-c", Path(serving.__file__).read_text()]
+
+    def _plain_order(self) -> dict[str, object]:
+        order = self.order
+        return {
+            "path": list(sys.path),
+            "calculator": order.calculator,
+            "arguments": dict(order.arguments),
+            "directory": None if order.directory is None else str(order.directory),
+            "ladder": [dict(step) for step in order.ladder],
+        }
+
+    @property
+    def _log_path(self) -> Path | None:
+        directory = self.order.directory
+        return None if directory is None else directory / "worker.log"
+
+    def _log(self) -> BinaryIO:
+        """Return where the process prints to."""
+        path = self._log_path or Path(os.devnull)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+
+    def _obituary(self, process: subprocess.Popen[bytes]) -> str:
+        """Return how the process ended and what it printed last."""
+        code = process.returncode
+        how = f"exit code {code}"
+        if code is not None and code < 0:
+            how = signal.Signals(-code).name
+        last = ""
+        if self._log_path is not None and self._log_path.exists():
+            text = self._log_path.read_text(errors="replace").strip()
+            last = text.rpartition("\n")[2][-200:]
+        return f"its process died ({how}){': ' if last else ''}{last}"
+
+
+def structure_of(configuration: Configuration) -> dict[str, object]:
+    """Return the keyword arguments of an ASE Atoms object, plain."""
+    names = {"initial_charges": "charges", "magnetic_moments": "magmoms"}
+    return {
+        names.get(key, key): array.tolist()
+        for key, array in configuration.to_arrays().items()
+    }
+
+
+def end_tree(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all it has started, whatever groups they made."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+
+
+def main() -> None:
+    """Serve a calculator of the registry."""
+    connection = serving.connected()
+    order = connection.recv()
+    sys.path[:] = order["path"]
+    directory = order["directory"]
+    try:
+        code = make_calculator(
+            order["calculator"],
+            order["arguments"],
+            directory=None if directory is None else Path(directory),
+            ladder=order["ladder"],
+        )
+        caller = InProcess(code)
+        caller.start()
+    except OTFError as error:
+        connection.send(("refused", str(error)))
+        return
+    connection.send(("ready", None))
+
+    def answer(attempt: int, structure: dict[str, object]) -> Answer:
+        configuration = Configuration.from_atoms(serving.to_atoms(structure))
+        try:
+            results = caller.call(configuration, attempt)
+        except CallFailed as error:
+            return "failed", str(error)
+        except InputError as error:
+            return "refused", str(error)
+        return "results", serving.plain(results)
+
+    serving.serve(connection, answer)
+    caller.close()
+
+
+if __name__ == "__main__":
+    main()
