@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator, all_changes
+from ase.calculators.calculator import all_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def evaluate(calculator: Any, atoms: Atoms) -> dict[str, object]:
     """
     stress = "stress" in calculator.implemented_properties and atoms.cell.rank == 3
     wanted = ["energy", "forces", *(["stress"] if stress else [])]
-    if isinstance(calculator, BaseCalculator):
+    if hasattr(calculator, "calculate") and hasattr(calculator, "results"):
         calculator.results = {}
         calculator.calculate(atoms, wanted, list(all_changes))
         return dict(calculator.results)

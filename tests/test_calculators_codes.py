@@ -1,0 +1,137 @@
+"""Real codes, where they are installed: the labels of a direct call, and gradients.
+
+Debian: apt-get install --no-install-recommends quantum-espresso quantum-espresso-data
+gpaw gpaw-data.
+"""
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from otf.calculators.foreign import foreign_code
+from otf.calculators.reference import Reference
+from otf.calculators.registry import make_calculator
+from otf.calculators.serving import evaluate
+from otf.calculators.worker import Order, Worker
+from otf.configuration import Configuration
+from otf.errors import ReferenceFailure
+from otf.testing import derivative, strained
+from otf.units import GPA
+
+PSEUDO = Path("/usr/share/espresso/pseudo")
+PYTHON = "/usr/bin/python3"
+DIRECTION = np.array([1.0, -0.4, 0.2, 0.7, -0.5, 0.9])
+
+pytestmark = pytest.mark.slow
+
+
+def has_gpaw():
+    if shutil.which(PYTHON) is None:
+        return False
+    ask = [PYTHON, "-c", "import ase, gpaw"]
+    return subprocess.run(ask, capture_output=True, check=False).returncode == 0
+
+
+espresso = pytest.mark.skipif(
+    shutil.which("pw.x") is None or not (PSEUDO / "Si.pz-vbc.UPF").exists(),
+    reason="pw.x or its pseudopotentials are not installed",
+)
+gpaw = pytest.mark.skipif(
+    not has_gpaw(), reason=f"{PYTHON} has no gpaw, or there is no such interpreter"
+)
+
+
+@pytest.fixture(scope="module")
+def silicon():
+    atoms = bulk("Si", "diamond", a=5.43, cubic=True)
+    atoms.rattle(0.08, seed=1)
+    shear = np.eye(3) + 0.02 * np.random.default_rng(3).normal(size=(3, 3))
+    atoms.set_cell(atoms.cell.array @ shear, scale_atoms=True)
+    return Configuration.from_atoms(atoms)
+
+
+def arguments_of_espresso(**system):
+    return {
+        "pseudo_dir": str(PSEUDO),
+        "pseudopotentials": {"Si": "Si.pz-vbc.UPF"},
+        "input_data": {
+            "ecutwfc": 36,
+            "conv_thr": 1e-9,
+            "disk_io": "none",
+            "occupations": "fixed",
+            **system,
+        },
+        "kpts": [2, 2, 2],
+        "koffset": [1, 1, 1],
+    }
+
+
+def require_gradients(reference, c, labels, *, force, stress):
+    """Compare with central differences; tolerances in eV/angstrom and GPa."""
+
+    def energy_moved(x):
+        positions = c.positions.copy()
+        positions[3, 1] += x
+        return reference.label(c.moved(positions)).energy
+
+    def energy_strained(x):
+        return reference.label(strained(c, x * DIRECTION)).energy
+
+    slope = -derivative(energy_moved, 5e-3)
+    assert labels.forces[3, 1] == pytest.approx(slope, abs=force)
+    slope = derivative(energy_strained, 2e-3) / c.volume / GPA
+    assert labels.stress @ DIRECTION / GPA == pytest.approx(slope, abs=stress)
+
+
+@espresso
+def test_espresso_labels_are_those_of_a_direct_call_and_gradients(silicon, tmp_path):
+    given = arguments_of_espresso()
+    code = make_calculator("espresso", given, directory=tmp_path / "direct")
+    direct = evaluate(code.build(), silicon.to_atoms())
+    worker = Worker(Order("espresso", given, directory=tmp_path / "run"))
+    reference = Reference(code, caller=worker)
+    labels = reference.label(silicon)
+    np.testing.assert_allclose(labels.forces, direct["forces"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(labels.stress, direct["stress"], rtol=0, atol=1e-8)
+    assert labels.energy == pytest.approx(direct["energy"], abs=1e-6)
+    # The stress is the one of a fixed number of plane waves.
+    require_gradients(reference, silicon, labels, force=1e-4, stress=0.3)
+    assert worker.n_started == 1
+    reference.close()
+
+
+@espresso
+def test_an_scf_that_did_not_converge_is_no_label(silicon, tmp_path):
+    given = arguments_of_espresso(electron_maxstep=2)
+    code = make_calculator("espresso", given, directory=tmp_path)
+    reference = Reference(code, caller=Worker(Order("espresso", given, tmp_path)))
+    with pytest.raises(ReferenceFailure, match="convergence NOT achieved"):
+        reference.label(silicon)
+    reference.close()
+
+
+@gpaw
+def test_gpaw_of_another_python_gives_gradients(silicon, tmp_path):
+    given = {
+        "mode": {"name": "pw", "ecut": 250},
+        "xc": "PBE",
+        "kpts": {"size": [2, 2, 2]},
+        "txt": str(tmp_path / "gpaw.txt"),
+    }
+    worker = Worker(Order("gpaw:GPAW", given, tmp_path, python=PYTHON))
+    reference = Reference(foreign_code("gpaw:GPAW", given, PYTHON), caller=worker)
+    labels = reference.label(silicon)
+    require_gradients(reference, silicon, labels, force=1e-3, stress=0.3)
+    assert worker.n_started == 1
+    few = {**given, "maxiter": 3}
+    worker = Worker(Order("gpaw:GPAW", few, tmp_path, python=PYTHON))
+    reference.close()
+    hasty = Reference(reference.code, caller=worker, retries=0)
+    with pytest.raises(ReferenceFailure, match="KohnShamConvergenceError"):
+        hasty.label(replace(silicon))
+    hasty.close()
