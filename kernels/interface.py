@@ -35,6 +35,22 @@ class RadialTable(NamedTuple):
     cutoff: float
 
 
+class PairTable(NamedTuple):
+    """Pair potentials u_ab(r) = bare_ab/r + s_ab(r) of species a and b, symmetric.
+
+    Attributes
+    ----------
+    bare : (S, S)
+    smooth : (S, S, intervals, 6), s is sum_k smooth[a, b, i, k] t^k in interval i,
+        where r = (i + t) cutoff/intervals
+    cutoff : where the last interval ends
+    """
+
+    bare: Array
+    smooth: Array
+    cutoff: float
+
+
 class Kernels(Protocol):
     """The functions one implementation provides; its module satisfies this."""
 
@@ -188,6 +204,50 @@ class Kernels(Protocol):
 
         A pair of an atom with its own image exerts no force but strains. Off-diagonal
         Voigt components are the mean of both orders.
+        """
+        ...
+
+    def pair_potential(
+        self,
+        start: Array,
+        neighbor: Array,
+        kind: Array,
+        vector: Array,
+        distance: Array,
+        table: PairTable,
+    ) -> tuple[Array, Array, Array]:
+        """Sum a pair potential over pairs that are listed from both their ends.
+
+        ``kind`` (n,) is the species index of every atom.
+
+        Returns
+        -------
+        energies : (n,), half of every pair to each of its ends
+        forces : (n, 3)
+        strain : (6,), dU/dstrain in Voigt order
+        """
+        ...
+
+    def spread_to_mesh(
+        self,
+        fractional: Array,
+        charges: Array,
+        shape: tuple[int, int, int],
+        order: int,
+    ) -> Array:
+        """Return sum_i q_i M(u_1 - m_1) M(u_2 - m_2) M(u_3 - m_3) at mesh points m.
+
+        ``fractional`` s (n, 3) are any coordinates in a periodic cell, u = s times
+        ``shape``, and M the B-spline of that order, 0 < M on (0, order), 3 or more.
+        """
+        ...
+
+    def gather_from_mesh(
+        self, fractional: Array, mesh: Array, order: int
+    ) -> tuple[Array, Array]:
+        """Return sum_m mesh_m M M M at positions, (n,), and its slopes by s, (n, 3).
+
+        The transpose of ``spread_to_mesh``.
         """
         ...
 

@@ -6,7 +6,7 @@ recurrences; gradients are written out by the product rule, one pair at a time.
 
 from __future__ import annotations
 
-from math import factorial
+from math import comb, factorial
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -20,17 +20,20 @@ __all__ = [
     "adjoint_reduced",
     "expand",
     "gather",
+    "gather_from_mesh",
     "jacobian_full",
     "merge_rows",
     "normal",
     "overlap",
     "overlap_derivatives",
     "pair_derivatives",
+    "pair_potential",
     "scatter_rows",
     "softened",
     "softened_gradient",
     "spectrum_full",
     "spectrum_reduced",
+    "spread_to_mesh",
     "weighted_power",
     "within",
 ]
@@ -284,3 +287,67 @@ def weighted_power(k, weights, exponent):
     out = (weights * k**exponent).sum(axis=1)
     k[:] = exponent * weights * k ** (exponent - 1)
     return out
+
+
+def pair_potential(start, neighbor, kind, vector, distance, table):
+    bare, smooth, cutoff = table
+    n = len(start) - 1
+    energies, forces, strain = np.zeros(n), np.zeros((n, 3)), np.zeros((3, 3))
+    powers = np.arange(6)
+    step = cutoff / smooth.shape[2]
+    for i in range(n):
+        for p in range(start[i], start[i + 1]):
+            r = distance[p]
+            if r >= cutoff:
+                continue
+            a, b = kind[i], kind[neighbor[p]]
+            k = min(int(r / step), smooth.shape[2] - 1)
+            t = r / step - k
+            u = bare[a, b] / r + smooth[a, b, k] @ t**powers
+            slope = -bare[a, b] / r**2
+            slope += smooth[a, b, k, 1:] @ (powers[1:] * t ** powers[:-1]) / step
+            pull = slope * vector[p] / r
+            energies[i] += 0.5 * u
+            forces[i] += pull
+            strain += 0.5 * np.outer(vector[p], pull)
+    return energies, forces, np.array([strain[a, b] for a, b in VOIGT])
+
+
+def b_spline(u, order):
+    """Return M_order(u), the density of a sum of that many uniform numbers in 0..1."""
+    terms = [
+        (-1) ** k * comb(order, k) * np.maximum(u - k, 0.0) ** (order - 1)
+        for k in range(order + 1)
+    ]
+    # The sum of all terms is 0 from u = order on, up to rounding.
+    return np.where(u < order, sum(terms) / factorial(order - 1), 0.0)
+
+
+def mesh_weights(fractional, shape, order):
+    """Return M(u - m), and its slope by s, at all mesh points of every axis."""
+    values, slopes = [], []
+    for s, n in zip(fractional, shape, strict=True):
+        u = (s * n - np.arange(n)) % n
+        # A cell narrower than the spline holds several images of it.
+        images = [u + k * n for k in range(order // n + 1)]
+        values.append(sum(b_spline(x, order) for x in images))
+        rise = [b_spline(x, order - 1) - b_spline(x - 1.0, order - 1) for x in images]
+        slopes.append(n * sum(rise))
+    return values, slopes
+
+
+def spread_to_mesh(fractional, charges, shape, order):
+    mesh = np.zeros(shape)
+    for s, q in zip(fractional, charges, strict=True):
+        values, _ = mesh_weights(s, shape, order)
+        mesh += q * np.einsum("a,b,c->abc", *values)
+    return mesh
+
+
+def gather_from_mesh(fractional, mesh, order):
+    out = np.empty((len(fractional), 4))
+    for i, s in enumerate(fractional):
+        v, d = mesh_weights(s, mesh.shape, order)
+        sides = [v, [d[0], v[1], v[2]], [v[0], d[1], v[2]], [v[0], v[1], d[2]]]
+        out[i] = [np.einsum("abc,a,b,c->", mesh, *side) for side in sides]
+    return out[:, 0], out[:, 1:]

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import sph_harm_y
 
 from otf.descriptors.radial import radial_table
-from otf.kernels import Kernels, load
+from otf.kernels import Kernels, PairTable, load
 from otf.kernels import reference as definition
 
 cpu, reference = load("cpu").kernels, load("reference").kernels
@@ -76,6 +76,52 @@ def test_the_near_pairs_of_a_list(pairs):
     assert 0 < len(expected[1]) < len(pairs.neighbor)
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
+
+
+def test_a_pair_potential_summed_from_one_end_or_both():
+    rng = np.random.default_rng(2)
+    # Both ends of every pair, and two images of atom 3 with itself.
+    pairs = [(0, 1), (0, 3), (1, 2), (2, 3), (1, 4), (3, 3), (3, 3)]
+    vectors = rng.normal(size=(len(pairs), 3))
+    vectors[-1] = -vectors[-2]
+    ends = [(i, j, v) for (i, j), v in zip(pairs, vectors, strict=True)]
+    ends += [(j, i, -v) for i, j, v in ends if i != j]
+    ends.sort(key=lambda end: end[:2])
+    counts = np.bincount([i for i, _, _ in ends], minlength=5)
+    start = np.concatenate([[0], np.cumsum(counts)])
+    vector = np.array([v for _, _, v in ends])
+    distance = np.linalg.norm(vector, axis=1)
+    smooth = rng.normal(size=(2, 2, 8, 6))
+    table = PairTable(np.array([[0.0, 2.0], [2.0, -1.0]]), smooth, 2.1)
+    table = table._replace(smooth=smooth + smooth.transpose(1, 0, 2, 3))
+    assert (distance > table.cutoff).any()
+    neighbor, kind = np.array([j for _, j, _ in ends]), np.array([0, 1, 1, 0, 1])
+    got, expected = (
+        k.pair_potential(start, neighbor, kind, vector, distance, table)
+        for k in (cpu, reference)
+    )
+    for a, b in zip(got, expected, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("order", [3, 6, 8])
+def test_charges_on_a_mesh_and_a_potential_back(order):
+    rng = np.random.default_rng(4)
+    # Outside the cell as well; one axis shorter than the widest spline.
+    fractional = rng.uniform(-1.5, 1.5, (5, 3))
+    charges, shape = rng.normal(size=5), (9, 7, 12)
+    mesh, expected = (
+        k.spread_to_mesh(fractional, charges, shape, order) for k in (cpu, reference)
+    )
+    close(mesh, expected)
+    assert mesh.sum() == pytest.approx(charges.sum())
+    field = rng.normal(size=shape)
+    got, expected = (
+        k.gather_from_mesh(fractional, field, order) for k in (cpu, reference)
+    )
+    for a, b in zip(got, expected, strict=True):
+        close(a, b)
+    assert charges @ got[0] == pytest.approx((mesh * field).sum())
 
 
 def test_an_unknown_device_is_refused():

@@ -1,6 +1,7 @@
 """Compute kernels in numba."""
 
 from otf.kernels.cpu.density import add_pair_gradient, expand, pair_derivatives
+from otf.kernels.cpu.mesh import gather_from_mesh, spread_to_mesh
 from otf.kernels.cpu.neighbors import within
 from otf.kernels.cpu.noise import normal
 from otf.kernels.cpu.overlaps import (
@@ -8,6 +9,7 @@ from otf.kernels.cpu.overlaps import (
     overlap,
     overlap_derivatives,
 )
+from otf.kernels.cpu.pair_potential import pair_potential
 from otf.kernels.cpu.powers import softened, softened_gradient, weighted_power
 from otf.kernels.cpu.rows import gather, merge_rows, scatter_rows
 from otf.kernels.cpu.spectrum import (
@@ -25,17 +27,20 @@ __all__ = [
     "adjoint_reduced",
     "expand",
     "gather",
+    "gather_from_mesh",
     "jacobian_full",
     "merge_rows",
     "normal",
     "overlap",
     "overlap_derivatives",
     "pair_derivatives",
+    "pair_potential",
     "scatter_rows",
     "softened",
     "softened_gradient",
     "spectrum_full",
     "spectrum_reduced",
+    "spread_to_mesh",
     "weighted_power",
     "within",
 ]
