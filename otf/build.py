@@ -28,7 +28,8 @@ from otf.learning.potential import LearningOptions, LearningPotential
 from otf.learning.production import ProductionPotential
 from otf.learning.queue import under
 from otf.models.archive import model_from_arrays, posterior_from_arrays
-from otf.models.baseline import Baseline, CoreRepulsion, NoBaseline
+from otf.models.baselines.core_repulsion import CoreRepulsion
+from otf.models.baselines.interface import Baseline, NoBaseline
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Covariance, Gaussian, Polynomial
 from otf.models.interface import RowNoise, RowWeights

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from otf.configuration import FloatArray
+    from otf.models.baselines.interface import Baseline
     from otf.potential import Arrays, Potential
 
 # f'(0) = sum_k w_k f(k h)/h + h^4 f^(5)/30.
@@ -225,6 +226,41 @@ class LennardJones:
         np.add.at(forces, j, -pulls)
         energy = 4.0 * self.epsilon * float((six * (six - 1.0)).sum())
         return Prediction(energy, forces, np.zeros(6))
+
+    def state(self) -> Arrays:
+        """Return nothing: there is nothing to remember."""
+        return {}
+
+    def restore(self, state: Arrays) -> None:
+        """Take up nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class BaselinePotential:
+    """A baseline alone as a potential.
+
+    Attributes
+    ----------
+    baseline : of :mod:`otf.models.baselines`, or of your own
+    """
+
+    baseline: Baseline
+
+    def predict(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        step: int,
+        use_labels: bool = True,
+    ) -> list[Prediction]:
+        """Return what the baseline says; the stress is 0 without a volume."""
+        return [self._predict(configuration) for configuration in configurations]
+
+    def _predict(self, configuration: Configuration) -> Prediction:
+        values = self.baseline.evaluate(configuration)
+        volume = configuration.volume
+        stress = values.strain_derivative / volume if volume else np.zeros(6)
+        return Prediction(float(values.energies.sum()), values.forces, stress)
 
     def state(self) -> Arrays:
         """Return nothing: there is nothing to remember."""

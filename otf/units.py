@@ -12,3 +12,5 @@ KB: Final[float] = _ase.kB  # eV/K
 GPA: Final[float] = _ase.GPa  # one gigapascal in eV/angstrom^3
 COULOMB: Final[float] = _ase.Hartree * _ase.Bohr  # e^2/(4 pi eps0) in eV angstrom
 BOHR: Final[float] = _ase.Bohr  # angstrom
+HARTREE: Final[float] = _ase.Hartree  # eV
+JOULE_PER_MOL: Final[float] = 1e-3 * _ase.kJ / _ase.mol  # eV

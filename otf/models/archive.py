@@ -14,7 +14,7 @@ import numpy as np
 from otf.configuration import Configuration, Labels
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import StoreError
-from otf.models.baseline import CoreRepulsion, NoBaseline
+from otf.models.baselines.archive import baseline_from_arrays, baseline_to_arrays
 from otf.models.basis import Basis
 from otf.models.bayesian_linear import BayesianLinear, Fitted, ModelOptions
 from otf.models.composition import ElementEnergies
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from otf.configuration import FloatArray
     from otf.descriptors.interface import Descriptor
-    from otf.models.baseline import Baseline
+    from otf.models.baselines.archive import MakeCalculatorBaseline
+    from otf.models.baselines.interface import Baseline
     from otf.models.covariance import Covariance
     from otf.models.rows import Allocate
     from otf.models.solvers import Solver
@@ -60,7 +61,7 @@ def posterior_to_arrays(posterior: KernelPosterior) -> Store:
         "coarse_root": posterior.coarse.root,
     }
     _put(out, "descriptor", _descriptor_to_arrays(posterior.descriptor))
-    _put(out, "baseline", _baseline_to_arrays(posterior.baseline))
+    _put(out, "baseline", baseline_to_arrays(posterior.baseline))
     _put(out, "basis", _basis_to_arrays(posterior.gauge.basis))
     _put(out, "coarse_basis", _basis_to_arrays(posterior.coarse.basis))
     return out
@@ -71,6 +72,7 @@ def posterior_from_arrays(
     *,
     descriptor: Descriptor | None = None,
     baseline: Baseline | None = None,
+    calculators: MakeCalculatorBaseline | None = None,
 ) -> KernelPosterior:
     """Return the fitted model that ``posterior_to_arrays`` wrote.
 
@@ -80,6 +82,8 @@ def posterior_from_arrays(
         The production form.
     descriptor, baseline
         Needed only where they are none of this package.
+    calculators
+        Needed only where the baseline is, or has as a part, a calculator.
 
     Raises
     ------
@@ -104,7 +108,8 @@ def posterior_from_arrays(
             _floats(arrays["element_energies"]),
             _floats(arrays["element_span"]),
         ),
-        baseline=baseline or _baseline_from_arrays(_take(arrays, "baseline")),
+        baseline=baseline
+        or baseline_from_arrays(_take(arrays, "baseline"), calculators),
     )
 
 
@@ -119,7 +124,7 @@ def model_to_arrays(model: BayesianLinear) -> Store:
     out: Store = {}
     _put(out, "settings", _settings_to_arrays(model))
     _put(out, "descriptor", _descriptor_to_arrays(model.descriptor))
-    _put(out, "baseline", _baseline_to_arrays(model.baseline))
+    _put(out, "baseline", baseline_to_arrays(model.baseline))
     _put(out, "covariance", _covariance_to_arrays(model.covariance))
     if model.basis is not None:
         _put(out, "basis", _basis_to_arrays(model.basis))
@@ -156,6 +161,7 @@ def model_from_arrays(
     *,
     descriptor: Descriptor | None = None,
     baseline: Baseline | None = None,
+    calculators: MakeCalculatorBaseline | None = None,
     allocate: Allocate | None = None,
 ) -> BayesianLinear:
     """Return the model that ``model_to_arrays`` wrote.
@@ -166,6 +172,8 @@ def model_from_arrays(
         The training state.
     descriptor, baseline
         Needed only where they are none of this package.
+    calculators
+        Needed only where the baseline is, or has as a part, a calculator.
     allocate
         Gives memory for the rows; the default is NumPy's.
 
@@ -176,7 +184,7 @@ def model_from_arrays(
     """
     settings = _take(arrays, "settings")
     descriptor = descriptor or _descriptor_from_arrays(_take(arrays, "descriptor"))
-    baseline = baseline or _baseline_from_arrays(_take(arrays, "baseline"))
+    baseline = baseline or baseline_from_arrays(_take(arrays, "baseline"), calculators)
     model = BayesianLinear(
         descriptor,
         covariance=_covariance_from_arrays(_take(arrays, "covariance")),
@@ -267,30 +275,6 @@ def _descriptor_from_arrays(arrays: Store) -> Descriptor:
             f"({name}): load it with the program that wrote it"
         )
     return PowerSpectrum.from_arrays(arrays)
-
-
-def _baseline_to_arrays(baseline: Baseline) -> Store:
-    if isinstance(baseline, CoreRepulsion):
-        return {
-            "name": np.array("core_repulsion"),
-            "radii": baseline.radii,
-            "species": np.array(baseline.species),
-        }
-    name = "none" if isinstance(baseline, NoBaseline) else "external"
-    return {"name": np.array(name)}
-
-
-def _baseline_from_arrays(arrays: Store) -> Baseline:
-    name = str(arrays["name"])
-    if name == "none":
-        return NoBaseline()
-    if name == "core_repulsion":
-        return CoreRepulsion(
-            _floats(arrays["radii"]), [int(z) for z in arrays["species"]]
-        )
-    raise StoreError(
-        "the model was made with a baseline of its own: give the same one to load it"
-    )
 
 
 def _covariance_to_arrays(covariance: Covariance) -> Store:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.errors import OTFError
-from otf.models.baseline import NoBaseline
+from otf.models.baselines.interface import NoBaseline
 from otf.models.basis import Basis
 from otf.models.covariance import Polynomial
 from otf.models.evidence import PrecisionBounds
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray, IntArray, Labels
     from otf.descriptors.interface import Descriptor, Environments
-    from otf.models.baseline import Baseline
+    from otf.models.baselines.interface import Baseline
     from otf.models.composition import ElementEnergies
     from otf.models.covariance import Covariance
     from otf.models.interface import PerKind

@@ -14,7 +14,7 @@ from otf.threads import one_blas_thread
 if TYPE_CHECKING:
     from otf.configuration import BoolArray, Configuration, FloatArray, Labels
     from otf.descriptors.interface import Descriptor, Environments
-    from otf.models.baseline import Baseline
+    from otf.models.baselines.interface import Baseline
     from otf.models.interface import PerKind
     from otf.models.references import References
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import Descriptor, Environments
     from otf.kernels import Kernels
-    from otf.models.baseline import Baseline
+    from otf.models.baselines.interface import Baseline
     from otf.models.composition import ElementEnergies
     from otf.models.forms import Form
     from otf.models.gauge import Gauge

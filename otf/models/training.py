@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray, Labels
     from otf.descriptors.interface import Descriptor, Environments
-    from otf.models.baseline import Baseline
+    from otf.models.baselines.interface import Baseline
     from otf.models.basis import Basis, Growth
     from otf.models.prior import Prior
     from otf.models.references import References

@@ -41,6 +41,9 @@ _METADATA = "metadata"
 _UNITS = {
     "cell": "angstrom",
     "charge": "e",
+    "charges": "e",
+    "coefficients": "eV angstrom^6",
+    "cutoff": "angstrom",
     "cutoff_three_body": "angstrom",
     "cutoff_two_body": "angstrom",
     "distance": "angstrom",
@@ -52,6 +55,7 @@ _UNITS = {
     "sigma": "angstrom",
     "stress": "eV/angstrom^3",
     "weights": "eV",
+    "widths": "angstrom",
 }
 # What is compared with the proof; energies are divided by the number of atoms.
 _COMPARED = {

@@ -1,13 +1,13 @@
-"""Energies that are known before learning: subtracted from labels, added back."""
+"""Repulsion of the nuclei, where no label ever was."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otf.configuration import VOIGT
+from otf.models.baselines.interface import BaselineValues, NoBaseline
 from otf.neighbors import NeighborList
 from otf.units import BOHR, COULOMB
 
@@ -15,62 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otf.configuration import Configuration, FloatArray, IntArray
+    from otf.models.baselines.interface import Store
+    from otf.potential import Arrays
 
 # Universal screening function: phi(x) = sum c_k exp(-d_k x).
 _SCREENING_C = np.array([0.18175, 0.50986, 0.28022, 0.02817])
 _SCREENING_D = np.array([3.19980, 0.94229, 0.40290, 0.20162])
-
-
-@dataclass(frozen=True, eq=False)
-class BaselineValues:
-    """What a baseline says of one configuration.
-
-    Attributes
-    ----------
-    energies : (n,) eV, of every atom
-    forces : (n, 3) eV/angstrom
-    strain_derivative : (6,) eV, Voigt, dU/dstrain
-    """
-
-    energies: FloatArray
-    forces: FloatArray
-    strain_derivative: FloatArray
-
-
-class Baseline(Protocol):
-    """An additive energy that is not learned."""
-
-    def evaluate(self, configuration: Configuration) -> BaselineValues:
-        """Return energies, forces and strain derivative."""
-        ...
-
-
-class NoBaseline:
-    """Nothing is known before learning."""
-
-    def evaluate(self, configuration: Configuration) -> BaselineValues:
-        """Return zeros."""
-        n = configuration.n_atoms
-        return BaselineValues(np.zeros(n), np.zeros((n, 3)), np.zeros(6))
-
-
-class CompositeBaseline:
-    """The sum of several baselines."""
-
-    def __init__(self, parts: Sequence[Baseline]) -> None:
-        self.parts = tuple(parts)
-
-    def evaluate(self, configuration: Configuration) -> BaselineValues:
-        """Return the summed energies, forces and strain derivative."""
-        total = NoBaseline().evaluate(configuration)
-        for part in self.parts:
-            one = part.evaluate(configuration)
-            total = BaselineValues(
-                total.energies + one.energies,
-                total.forces + one.forces,
-                total.strain_derivative + one.strain_derivative,
-            )
-        return total
 
 
 class CoreRepulsion:
@@ -94,6 +44,7 @@ class CoreRepulsion:
     Solids, Pergamon 1985.
     """
 
+    name = "core_repulsion"
     outer_share = 0.75
     inner_share = 0.5  # of the outer distance
 
@@ -102,6 +53,16 @@ class CoreRepulsion:
         self.species = tuple(sorted(int(z) for z in species))
         largest = max(float(self.radii[z]) for z in self.species)
         self._neighbors = NeighborList(2.0 * self.outer_share * largest)
+
+    def to_arrays(self) -> Store:
+        """Return radii and species."""
+        return {"radii": self.radii, "species": np.array(self.species)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> CoreRepulsion:
+        """Return the repulsion that ``to_arrays`` took apart."""
+        radii = np.array(arrays["radii"], np.float64)
+        return cls(radii, [int(z) for z in arrays["species"]])
 
     def evaluate(self, configuration: Configuration) -> BaselineValues:
         """Return energies, forces and strain derivative."""

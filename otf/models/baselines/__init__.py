@@ -1,0 +1,1 @@
+"""Energies that are known before learning: subtracted from labels, added back."""
