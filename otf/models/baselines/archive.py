@@ -9,6 +9,8 @@ import numpy as np
 
 from otf.errors import StoreError
 from otf.models.baselines.core_repulsion import CoreRepulsion
+from otf.models.baselines.dispersion_d2 import DispersionD2
+from otf.models.baselines.dispersion_wheels import DispersionD3, DispersionD4
 from otf.models.baselines.fixed_charges import FixedCharges
 from otf.models.baselines.interface import (
     CompositeBaseline,
@@ -38,6 +40,9 @@ class MakeCalculatorBaseline(Protocol):
 _KNOWN: dict[str, Callable[[Arrays], Baseline]] = {
     CoreRepulsion.name: CoreRepulsion.from_arrays,
     FixedCharges.name: FixedCharges.from_arrays,
+    DispersionD2.name: DispersionD2.from_arrays,
+    DispersionD3.name: DispersionD3.from_arrays,
+    DispersionD4.name: DispersionD4.from_arrays,
 }
 
 
