@@ -192,6 +192,21 @@ def parameters_of(
         return {}
 
 
+def runs_commands(name: str) -> bool:
+    """Return whether a calculator starts a program of its own."""
+    if name in OURS:
+        return name in WORKS_IN_FILES
+    construct = find_class(name)
+    return isinstance(construct, type) and issubclass(
+        construct, (FileIOCalculator, GenericFileIOCalculator)
+    )
+
+
+def is_calculator_class(construct: object) -> bool:
+    """Return whether an object is a class of ASE calculators."""
+    return isinstance(construct, type) and hasattr(construct, "implemented_properties")
+
+
 def works_in_files(construct: Callable[..., Calculator]) -> bool:
     """Return whether the calculator has a working directory."""
     if isinstance(construct, type) and issubclass(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.build_baseline import build_baseline, isolated_energies
+from otf.calculators.baseline import calculator_baseline
 from otf.calculators.caller import InProcess
 from otf.calculators.foreign import foreign_code
-from otf.calculators.geometry import COVALENT_RADII
 from otf.calculators.reference import Reference
 from otf.calculators.registry import IN_PROCESS, make_calculator
 from otf.calculators.worker import Order, Worker
@@ -28,8 +29,6 @@ from otf.learning.potential import LearningOptions, LearningPotential
 from otf.learning.production import ProductionPotential
 from otf.learning.queue import under
 from otf.models.archive import model_from_arrays, posterior_from_arrays
-from otf.models.baselines.core_repulsion import CoreRepulsion
-from otf.models.baselines.interface import Baseline, NoBaseline
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Covariance, Gaussian, Polynomial
 from otf.models.interface import RowNoise, RowWeights
@@ -86,14 +85,11 @@ def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
     covariance: Covariance = (
         Gaussian(r.length) if r.covariance == "gaussian" else Polynomial(r.exponent)
     )
-    baseline: Baseline = NoBaseline()
-    if settings.baseline.core_repulsion:
-        baseline = CoreRepulsion(COVALENT_RADII, species)
     stress = 0.0 if r.train_stress == "no" else r.weight_stress
     return BayesianLinear(
         build_descriptor(settings, species),
         covariance=covariance,
-        baseline=baseline,
+        baseline=build_baseline(settings.baseline, species),
         noise=RowNoise(
             r.noise_energy_eV_per_atom, r.noise_force_eV_per_A, r.noise_stress
         ),
@@ -107,7 +103,7 @@ def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
             noise_floor_force=r.noise_floor_force_eV_per_A,
             noise_floor_energy=r.noise_floor_energy_eV_per_atom,
         ),
-        isolated_energies=settings.baseline.isolated_atom_energies or None,
+        isolated_energies=isolated_energies(settings.baseline),
     )
 
 
@@ -315,7 +311,10 @@ def restored_production(
     settings: Settings, checkpoint: Checkpoint
 ) -> ProductionPotential:
     """Return the frozen model of a checkpoint."""
-    potential = _production(settings, posterior_from_arrays(checkpoint.model))
+    potential = _production(
+        settings,
+        posterior_from_arrays(checkpoint.model, calculators=calculator_baseline),
+    )
     potential.restore(under(checkpoint.potential, "potential"))
     return potential
 
@@ -341,7 +340,9 @@ def restored_learning(
 ) -> LearningPotential:
     """Return the learning potential of a checkpoint."""
     potential = build_learning(settings, configuration, reference, log)
-    potential.model = model_from_arrays(checkpoint.model, allocate=allocate)
+    potential.model = model_from_arrays(
+        checkpoint.model, calculators=calculator_baseline, allocate=allocate
+    )
     potential.restore(under(checkpoint.potential, "potential"))
     return potential
 

@@ -22,6 +22,7 @@ from otf.build import (
     restored_learning,
     restored_production,
 )
+from otf.build_baseline import require_sound_baseline
 from otf.deploy.saved_model import save_model
 from otf.dynamics.constraints import temperature
 from otf.dynamics.sampler import evaluate
@@ -158,6 +159,7 @@ def _prepare(settings: Settings, progress: Progress) -> _Beginning:
         reference.require(state.configuration)
     finally:
         reference.close()
+    require_sound_baseline(settings, state.configuration)
     if reference.code.notice:
         progress.note(f"note: {reference.code.notice}")
     fingerprint = reference.fingerprint(state.configuration)

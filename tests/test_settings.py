@@ -287,6 +287,12 @@ PARTNERS = {
     "chain_length": 'thermostat = "nose-hoover"',
 }
 OF_PRODUCTION = {"model", "on_untrusted", "max_spilling", "check_interval"}
+# Of sections that are not there as long as their header is a comment.
+NEEDED = {
+    "baseline.electrostatics": ["[baseline.electrostatics]", "charges_e"],
+    "baseline.dispersion": ["[baseline.dispersion]", "method", "functional"],
+    "baseline.calculator": ["[baseline.calculator]", "name"],
+}
 
 
 def test_every_comment_of_the_commented_input_can_be_made_a_key():
@@ -294,14 +300,17 @@ def test_every_comment_of_the_commented_input_can_be_made_a_key():
     tried = 0
     section = ""
     for k, line in enumerate(lines):
-        if line.startswith("["):
-            section = line.strip("[]")
+        if line.startswith(("[", "#[")):
+            section = line.strip("#[]")
         key = line[1:].partition(" ")[0]
         if not line.startswith("#") or line.startswith("# "):
             continue
         if section == "potential" and key in OF_PRODUCTION:
             continue
         changed = [*lines[:k], line[1:], *lines[k + 1 :]]
+        for needed in NEEDED.get(section, ()):
+            j = next(j for j, s in enumerate(lines) if s.startswith(f"#{needed}"))
+            changed[j] = lines[j][1:]
         if key in PARTNERS:
             name = PARTNERS[key].partition(" ")[0]
             j = next(j for j, s in enumerate(lines) if s.startswith(f"#{name} "))

@@ -214,6 +214,57 @@ CASES = [
         {"baseline": "isolated_atom_energies_eV = { Na = -4.2 }"},
     ),
     Wrong(
+        "charges for half of the elements",
+        "charges_e has no value for Cu",
+        {"baseline": "electrostatics = { charges_e = { Na = 1.0 } }"},
+    ),
+    Wrong(
+        "charges that do not cancel",
+        "sum to +4 e, expected +0",
+        {"baseline": "electrostatics = { charges_e = { Cu = 1.0 } }"},
+    ),
+    Wrong(
+        "the width of an element without charge",
+        "widths_A names Na, which has no charge",
+        {
+            "baseline": "electrostatics = { charges_e = { Cu = 0.0 }, "
+            "widths_A = { Na = 1.0 } }"
+        },
+    ),
+    Wrong(
+        "an unknown dispersion correction",
+        'method must be "D2", "D3(BJ)" or "D4", got "D3"',
+        {"baseline": 'dispersion = { method = "D3", functional = "PBE" }'},
+    ),
+    Wrong(
+        "dispersion without parameters",
+        "dispersion needs either functional",
+        {"baseline": 'dispersion = { method = "D2" }'},
+    ),
+    Wrong(
+        "dispersion of an unknown functional",
+        "D2 has no parameters for 'PW91'",
+        {"baseline": 'dispersion = { method = "D2", functional = "PW91" }'},
+    ),
+    Wrong(
+        "coefficients of D2 beside D4",
+        'c6_eV_A6 belongs to method = "D2", got method = "D4"',
+        {
+            "baseline": 'dispersion = { method = "D4", functional = "PBE", '
+            "c6_eV_A6 = { Cu = 100.0 } }"
+        },
+    ),
+    Wrong(
+        "an unknown calculator as a baseline",
+        "or module:Class (input file: [baseline.calculator] name)",
+        {"baseline": 'calculator = { name = "tblight" }'},
+    ),
+    Wrong(
+        "an argument in the section of the baseline",
+        "arguments of the calculator go into [baseline.calculator.arguments]",
+        {"baseline": 'calculator = { name = "emt", asap_cutoff = true }'},
+    ),
+    Wrong(
         "friction of what is no element",
         "'Kr2' is no chemical symbol",
         {"dynamics": "friction_per_ps = { Kr2 = 1.0 }"},

@@ -10,6 +10,7 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.formula import Formula
 
 from otf.build import build_code
+from otf.build_baseline import require_sound_baseline
 from otf.calculators.geometry import closest_contact, require_sane_distances
 from otf.commands.forecast import forecast, in_words
 from otf.configuration import species_of
@@ -41,6 +42,8 @@ def main(arguments: argparse.Namespace) -> int:
     configuration = sound_configuration(settings)
     require_sound_reference(settings, configuration)
     require_sound_model(settings)
+    if settings.is_learning:
+        require_sound_baseline(settings, configuration)
     for word, line in description(settings, configuration):
         print(f"{word:<10} {line}")
     for line in warnings(settings, configuration):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import chemical_symbols
 
+from otf.models.baselines.archive import names_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -125,11 +127,18 @@ def _of_arrays(arrays: Arrays) -> Card:
                 arrays["basis/covariance/parameter"]
             ),
         },
-        "baseline": str(arrays["baseline/name"]),
+        "baseline": " + ".join(_baselines(arrays)),
         "local_references": dict(zip(symbols, (int(k) for k in counts), strict=True)),
         "element_energies_eV": dict(zip(symbols, energies, strict=True)),
         "element_energies_determined": len(arrays["element_span"]) == len(symbols),
     }
+
+
+def _baselines(arrays: Arrays) -> list[str]:
+    start = "baseline/"
+    return names_of(
+        {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+    )
 
 
 # ------------------------------------------------------------------------ the lines

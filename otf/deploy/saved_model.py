@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from otf.calculators.baseline import calculator_baseline
 from otf.deploy.proof import DEFAULT, on_backend, proof_frames, prove
 from otf.deploy.provenance import UNITS, now
 from otf.deploy.tables import require_same, sampled
@@ -83,7 +84,7 @@ def model_of(file: ModelFile, path: Path) -> KernelPosterior:
         When the file lacks a part of it, or a table is another here.
     """
     try:
-        model = posterior_from_arrays(file.arrays)
+        model = posterior_from_arrays(file.arrays, calculators=calculator_baseline)
         require_same(_tables(model), file.arrays)
     except StoreError as error:
         raise StoreError(f"{path}: {error}") from error

@@ -49,7 +49,7 @@ def keys_of(model: type[BaseModel]) -> list[Key]:
             _values(field),
             _default(field),
             field.description or "",
-            received(field.examples[0]) if field.examples else "",
+            _example(field.examples[0]) if field.examples else "",
         )
         for name, field in model.model_fields.items()
         if name not in nested
@@ -100,6 +100,13 @@ def _table(keys: list[Key]) -> list[str]:
             f"{key.description} |"
         )
     return rows
+
+
+def _example(value: object) -> str:
+    if isinstance(value, dict):
+        items = ", ".join(f"{key} = {received(item)}" for key, item in value.items())
+        return f"{{ {items} }}"
+    return received(value)
 
 
 def _default(field: FieldInfo) -> str:

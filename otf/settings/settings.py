@@ -8,9 +8,10 @@ from typing import Annotated, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from otf.settings.base import Section
+from otf.settings.baseline import Baseline, Dispersion, Electrostatics
 from otf.settings.dynamics import Dynamics
 from otf.settings.model import Descriptor, Learning, Production, Regression
-from otf.settings.system import Baseline, Limits, Output, Reference, Structure
+from otf.settings.system import Limits, Output, Reference, Structure
 
 
 class Settings(Section):
@@ -105,6 +106,8 @@ def contradictions(settings: Settings) -> list[str]:
         *_who_answers(settings),
         *_learning(settings),
         *_regression(settings),
+        *_dispersion(settings.baseline.dispersion),
+        *_charges(settings.baseline.electrostatics),
         *_dynamics(settings.dynamics),
     ]
 
@@ -175,6 +178,36 @@ def _regression(settings: Settings) -> list[str]:
     if regression.was_given("exponent") and regression.covariance != "polynomial":
         lines.append('exponent needs covariance = "polynomial" (regression.exponent)')
     return lines
+
+
+def _dispersion(dispersion: Dispersion | None) -> list[str]:
+    if dispersion is None:
+        return []
+    lines = []
+    if (dispersion.functional is None) == (not dispersion.parameters):
+        lines.append(
+            'dispersion needs either functional, such as "PBE", or parameters, such as '
+            "{ s6 = 0.75 } (baseline.dispersion.functional)"
+        )
+    if dispersion.method != "D2":
+        lines += [
+            f'{key} belongs to method = "D2", got method = "{dispersion.method}" '
+            f"(baseline.dispersion.{key})"
+            for key in ("c6_eV_A6", "radii_A")
+            if getattr(dispersion, key)
+        ]
+    return lines
+
+
+def _charges(charges: Electrostatics | None) -> list[str]:
+    if charges is None:
+        return []
+    return [
+        f"widths_A names {symbol}, which has no charge: add it to charges_e "
+        "(baseline.electrostatics.widths_A)"
+        for symbol in charges.widths_A
+        if symbol not in charges.charges_e
+    ]
 
 
 _THERMOSTAT_KEYS = {

@@ -6,14 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from otf.settings.base import (
-    Count,
-    Element,
-    Positive,
-    Section,
-    Text,
-    by_number,
-)
+from otf.settings.base import Count, Positive, Section, Text
 
 
 class Structure(Section):
@@ -95,25 +88,6 @@ class Reference(Section):
         "as [{ mixing_beta = 0.2 }]; the last one holds for all that follow. Some "
         "calculators have their own.",
     )
-
-
-class Baseline(Section):
-    """What is subtracted from the labels before the fit and added back after it."""
-
-    core_repulsion: bool = Field(
-        default=True,
-        description="Short-range repulsion between nuclei, of the ZBL type.",
-    )
-    isolated_atom_energies_eV: dict[Element, float] = Field(
-        default_factory=dict,
-        description="Energies of isolated atoms by the reference, such as "
-        "{ Na = -4.2, Cl = -8.1 }, for all elements; without it they are fitted.",
-    )
-
-    @property
-    def isolated_atom_energies(self) -> dict[int, float] | None:
-        """Return the energies in eV by atomic number, None when they are fitted."""
-        return by_number(self.isolated_atom_energies_eV) or None
 
 
 class Output(Section):

@@ -43,7 +43,9 @@ def commented_input(
         else:
             values = chosen.get(section, {})
             doc = f"# {(model.__doc__ or '').strip()}\n"
-            parts.append(doc + _section(header, keys_of(model), values))
+            # A section within a section is there or not: its header alone says so.
+            shown = header if values or "." not in section else f"#{header}"
+            parts.append(doc + _section(shown, keys_of(model), values))
     return "\n".join(parts)
 
 
