@@ -14,3 +14,5 @@ COULOMB: Final[float] = _ase.Hartree * _ase.Bohr  # e^2/(4 pi eps0) in eV angstr
 BOHR: Final[float] = _ase.Bohr  # angstrom
 HARTREE: Final[float] = _ase.Hartree  # eV
 JOULE_PER_MOL: Final[float] = 1e-3 * _ase.kJ / _ase.mol  # eV
+RYDBERG: Final[float] = _ase.Rydberg  # eV
+KBAR: Final[float] = 0.1 * _ase.GPa  # one kilobar in eV/angstrom^3
