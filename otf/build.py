@@ -35,8 +35,7 @@ from otf.models.interface import RowNoise, RowWeights
 from otf.recording import JournalBook
 from otf.settings.start import starting_point
 from otf.state import State
-from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
-from otf.store.run_reader import RunView
+from otf.store.formats import read_labelled
 from otf.store.scratch import ScratchRows
 
 if TYPE_CHECKING:
@@ -362,18 +361,12 @@ def learned_frames(
     frames: list[tuple[Configuration, Labels]] = []
     for name in settings.learning.start_from:
         path = settings.resolve(name)
-        if path.is_dir():
-            labels = RunView.load(path).labels
-            found = [(label.configuration, label.labels) for label in labels]
-            marks = {label.fingerprint for label in labels}
-        else:
-            found = read_frames(path)
-            # A file need not say who labelled it.
-            marks = set(comment_values(path, FINGERPRINT, n_frames=len(found))) - {""}
-        if marks - {fingerprint}:
+        reading = read_labelled(path)
+        # A file need not say who labelled it.
+        if set(reading.fingerprints) - {"", fingerprint}:
             raise InputError(
                 f"{path} was labelled by another reference or other arguments; "
                 "energies of two references do not mix (learning.start_from)"
             )
-        frames += found
+        frames += reading.frames
     return frames

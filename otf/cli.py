@@ -9,12 +9,14 @@ import os
 import sys
 from difflib import get_close_matches
 from importlib.metadata import version
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from otf.errors import InputError, OTFError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 COMMANDS: Final = {
     "init": "write a commented input file for a structure",
@@ -23,6 +25,8 @@ COMMANDS: Final = {
     "resume": "go on with a run that was stopped",
     "show": "print where a run stands, or what a model holds",
     "report": "write the HTML page of a run",
+    "import": "turn labelled structures of other programs into extended XYZ",
+    "export": "write labelled structures for other programs",
     "fit": "fit a model to labelled structures",
     "evaluate": "compare a model with labelled structures",
     "bench": "measure how fast a model is on this machine",
@@ -57,7 +61,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         sentence = f"{line[0].upper()}{line[1:]}."
         subparser = commands.add_parser(name, help=line, description=sentence)
         if name == command:
-            importlib.import_module(f"otf.commands.{name}").configure(subparser)
+            _module(name).configure(subparser)
     return parser
 
 
@@ -108,8 +112,14 @@ def _dispatch(arguments: list[str]) -> int:
         msg = f"there is no command {command}; {mend}"
         raise InputError(msg)
     parsed = build_parser(command).parse_args(arguments)
-    code: int = importlib.import_module(f"otf.commands.{command}").main(parsed)
+    code: int = _module(parsed.command).main(parsed)
     return code
+
+
+def _module(command: str) -> ModuleType:
+    """Return the module of a command; a word of Python's own gets a trailing _."""
+    name = f"{command}_" if iskeyword(command) else command
+    return importlib.import_module(f"otf.commands.{name}")
 
 
 def _complain(text: str) -> None:

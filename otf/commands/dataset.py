@@ -12,14 +12,14 @@ import numpy as np
 
 from otf.errors import InputError
 from otf.settings.wording import nearest
-from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
-from otf.store.run_reader import RunView
+from otf.store.formats import read_labelled
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
     from otf.configuration import Configuration, Labels
+    from otf.store.labelled import Reading
 
     Frame = tuple[Configuration, Labels]
 
@@ -53,12 +53,13 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "data",
         type=Path,
         nargs="+",
-        help="extended XYZ files (also .gz) with labels, or folders of runs",
+        help="labelled structures: extended XYZ, any other format otf-md import reads, "
+        "or folders of runs",
     )
 
 
 def read_dataset(paths: Sequence[Path]) -> Dataset:
-    """Return the labelled structures of files and of the journals of runs.
+    """Return the labelled structures of files of any format and of runs.
 
     Raises
     ------
@@ -72,21 +73,21 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
     prints: dict[str, set[str]] = {}
     for path in paths:
         require_exists(path)
-        if path.is_dir():
-            view = RunView.load(path)
-            marks = [label.fingerprint for label in view.labels]
-            found = [(label.configuration, label.labels) for label in view.labels]
-            names = [""] * len(found)
-        else:
-            found = read_frames(path)
-            marks = comment_values(path, FINGERPRINT, n_frames=len(found))
-            names = comment_values(path, "config_type", n_frames=len(found))
-        prints[str(path)] = set(marks)
+        reading = read_labelled(path)
+        found, names = reading.frames, reading.groups
+        warn_left_out(reading, path)
+        prints[str(path)] = set(reading.fingerprints)
         kept = _labelled(found, path)
         frames += [found[k] for k in kept]
         groups += [names[k] for k in kept]
     require_one_reference(prints)
     return Dataset(frames, groups, _the_reference(prints))
+
+
+def warn_left_out(reading: Reading, path: Path) -> None:
+    """Warn of the frames of a file that are not among those read."""
+    for reason, n_frames in reading.left_out.items():
+        logger.warning("%d frames of %s are left out: %s", n_frames, path, reason)
 
 
 def _the_reference(prints: Mapping[str, set[str]]) -> str:
@@ -157,9 +158,9 @@ def _labelled(frames: Sequence[Frame], path: Path) -> list[int]:
     kept = [k for k, (_, labels) in enumerate(frames) if is_labelled(labels)]
     if not kept:
         msg = (
-            f"{path} holds {len(frames)} structures but no labels: energy (in the "
-            "comment line) and forces (a column) are expected, also with REF_ or DFT_ "
-            "before their names"
+            f"{path} holds {len(frames)} structures but no labels: energy and forces "
+            "are expected (of extended XYZ in the comment line and a column, also with "
+            "REF_ or DFT_ before their names)"
         )
         raise InputError(msg)
     if len(kept) < len(frames):

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otf.build import build_model, build_reference
-from otf.commands.dataset import Dataset, require_exists, require_writable
+from otf.commands.dataset import (
+    Dataset,
+    require_exists,
+    require_writable,
+    warn_left_out,
+)
 from otf.commands.fitting import count, decide_stress, finish, model_settings
 from otf.commands.labeller import Labeller, is_complete
 from otf.commands.pool import Cycle, Rules, Selection
 from otf.commands.stages import Stages
 from otf.configuration import species_of
 from otf.errors import InputError
-from otf.store.extxyz import FINGERPRINT, comment_values, read_frames
+from otf.store.formats import read_labelled
 
 if TYPE_CHECKING:
     import argparse
@@ -37,7 +42,10 @@ HEAD = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "pool", type=Path, help="extended XYZ file of structures, with labels or not"
+        "pool",
+        type=Path,
+        help="structures, with labels or not: extended XYZ, or any other format "
+        "otf-md import reads",
     )
     parser.add_argument(
         "--input",
@@ -79,10 +87,11 @@ def main(arguments: argparse.Namespace) -> int:
     require_writable(labelled, arguments.pool, arguments.input)
     require_exists(arguments.pool)
     settings = model_settings(arguments.input)
-    pool = read_frames(arguments.pool)
+    reading = read_labelled(arguments.pool)
+    warn_left_out(reading, arguments.pool)
+    pool = reading.frames
     reference = reference_for(settings, pool)
-    marks = comment_values(arguments.pool, FINGERPRINT, n_frames=len(pool))
-    labeller = Labeller(pool, labelled, reference, fingerprints=marks)
+    labeller = Labeller(pool, labelled, reference, fingerprints=reading.fingerprints)
     stages = Stages()
     try:
         selection = _select(arguments, settings, pool, labeller, stages)
