@@ -96,6 +96,8 @@ def _elements(folder: Path) -> tuple[int, ...]:
         number = element_of(word)
         if number is None:
             raise StoreError(f"{path}: {word!r} is no element")
+        if number in numbers:
+            raise StoreError(f"{path}: {word} stands twice")
         numbers.append(number)
     return tuple(numbers)
 

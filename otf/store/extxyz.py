@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -152,7 +153,7 @@ def _text(path: Path) -> str:
         if content.startswith(_GZIP):
             content = gzip.decompress(content)
         return content.decode()
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise StoreError(f"{path}: cannot be read as text ({error})") from error
 
 

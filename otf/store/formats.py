@@ -16,14 +16,23 @@ from otf.store.ase_database import (
     read_ase_sqlite,
     write_ase_sqlite,
 )
+from otf.store.cp2k import (
+    is_cp2k_output,
+    is_cp2k_xyz,
+    read_cp2k_output,
+    read_cp2k_xyz,
+)
 from otf.store.deepmd import is_deepmd, read_deepmd, write_deepmd
+from otf.store.espresso import is_espresso, read_espresso
 from otf.store.extxyz import read_extxyz, write_frames
 from otf.store.labelled import Reading
 from otf.store.mlip_cfg import is_mlip_cfg, read_mlip_cfg, write_mlip_cfg
+from otf.store.outcar import is_outcar, read_outcar
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
 from otf.store.text import open_bytes
 from otf.store.vasp_ml_ab import is_ml_ab, read_ml_ab, write_ml_ab
+from otf.store.vasprun import is_vasprun, read_vasprun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +115,19 @@ FORMATS: dict[str, Format] = {
     "run": Format("run of otf-md", _is_run, _naming(_read_run)),
     "ml-ab": Format(
         "VASP ML_AB", _told_by(is_ml_ab), _naming(read_ml_ab), _plain(write_ml_ab)
+    ),
+    "vasprun": Format("VASP vasprun.xml", _told_by(is_vasprun), _naming(read_vasprun)),
+    "outcar": Format("VASP OUTCAR", _told_by(is_outcar), _naming(read_outcar)),
+    "espresso": Format(
+        "Quantum ESPRESSO pw.x output", _told_by(is_espresso), _naming(read_espresso)
+    ),
+    "cp2k-output": Format(
+        "CP2K output with its trajectory",
+        _told_by(is_cp2k_output),
+        _naming(read_cp2k_output),
+    ),
+    "cp2k-xyz": Format(
+        "CP2K trajectory", _told_by(is_cp2k_xyz), _naming(read_cp2k_xyz)
     ),
     "mlip-cfg": Format(
         "MLIP cfg",

@@ -13,6 +13,9 @@ from otf.errors import StoreError
 CLOSEST = 0.1  # angstrom; nearer atoms are one atom written twice
 UNCONVERGED = "SCF not converged"
 INCOMPLETE = "cut short at the end of the file"
+NO_END = "the file has no end: the run goes on, or was killed"
+FARTHEST = 1e6  # angstrom; beyond it a position or a cell is none
+LARGEST = 1e12  # of a label, so that its products are finite
 
 LabelledFrame = tuple[Configuration, Labels]
 
@@ -85,6 +88,8 @@ def labelled_frame(
         stands twice.
     """
     require_sound(configuration, where)
+    if np.isfinite(energy):
+        require_finite(np.array(energy), "energy", where)
     n_atoms = configuration.n_atoms
     if forces is not None:
         require_finite(forces, "forces", where)
@@ -162,7 +167,7 @@ def require_sound(c: Configuration, where: str) -> None:
     if c.n_atoms == 0:
         raise StoreError(f"{where}: has no atoms")
     for name in ("positions", "cell", "initial_charges", "magnetic_moments"):
-        require_finite(getattr(c, name), name, where)
+        require_finite(getattr(c, name), name, where, limit=FARTHEST)
     if (c.numbers < 1).any():
         raise StoreError(f"{where}: atom {np.argmax(c.numbers < 1)} has no element")
     lengths = np.linalg.norm(c.cell, axis=1)
@@ -172,12 +177,21 @@ def require_sound(c: Configuration, where: str) -> None:
     _require_distinct(c, where)
 
 
-def require_finite(array: FloatArray | None, name: str, where: str) -> None:
-    """Raise StoreError when a number of a named array is NaN or infinite."""
-    if array is None or np.isfinite(array).all():
+def require_finite(
+    array: FloatArray | None, name: str, where: str, *, limit: float = LARGEST
+) -> None:
+    """Raise StoreError when a number is NaN, infinite or beyond a limit."""
+    if array is None:
         return
-    bad = np.argwhere(~np.isfinite(array))[0]
+    is_good = np.isfinite(array) & (np.abs(array) <= limit)
+    if is_good.all():
+        return
+    bad = np.argwhere(~is_good)[0]
     place = f" of atom {bad[0]}" if array.ndim == 2 and name != "cell" else ""
+    if np.isfinite(array[tuple(bad)]):
+        raise StoreError(
+            f"{where}: {name}{place} is {array[tuple(bad)]:.3g}, too large"
+        )
     raise StoreError(
         f"{where}: {name}{place} is not finite; drop the frame, or the column when the "
         "value is unknown"

@@ -62,8 +62,7 @@ def is_mlip_cfg(head: bytes) -> bool:
 def read_mlip_cfg(path: Path, elements: Sequence[int] = ()) -> Reading:
     """Return the configurations of a cfg file.
 
-    A configuration without ``Supercell`` is not periodic; one with fewer than three
-    vectors is periodic along these.
+    A configuration without ``Supercell`` is not periodic.
 
     Parameters
     ----------
@@ -149,8 +148,8 @@ def _supercell(lines: Lines) -> list[list[float]]:
             vectors.append(lines.floats(line.split(), 3, "a vector of the cell"))
             continue
         lines.back(line)
-        if not 1 <= len(vectors) <= 3:
-            raise lines.wrong(f"Supercell has {len(vectors)} vectors, expected 1 to 3")
+        if len(vectors) != 3:
+            raise lines.wrong(f"Supercell has {len(vectors)} vectors, expected 3")
         return vectors
 
 
@@ -189,16 +188,14 @@ def _frame(block: _Block, elements: tuple[int, ...], where: str) -> LabelledFram
         )
     columns = [name for name in block.columns if name not in _IDS]
     table = np.array(block.atoms).reshape(block.size, len(columns))
-    vectors = block.cell or []
-    cell = np.zeros((3, 3))
-    cell[: len(vectors)] = np.array(vectors).reshape(-1, 3)
+    cell = np.zeros((3, 3)) if block.cell is None else np.array(block.cell)
     cartesian = "cartes_x" in columns
     positions = _columns(table, columns, _CARTESIAN if cartesian else _DIRECT)
     c = Configuration(
         numbers=np.array([elements[t] for t in block.types], dtype=np.int64),
         positions=positions if cartesian else positions @ cell,
         cell=cell,
-        pbc=np.arange(3) < len(vectors),
+        pbc=np.full(3, block.cell is not None),
     )
     stress = None
     if block.virial is not None and c.volume > 0.0:

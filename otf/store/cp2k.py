@@ -1,0 +1,310 @@
+"""Trajectories of CP2K: positions, and what lies beside them.
+
+``PROJECT-pos-1.xyz`` has the positions (angstrom) and the energy of every step in
+hartree, ``PROJECT-frc-1.xyz`` the forces in hartree/bohr, ``PROJECT-1.cell`` the cell
+in angstrom. A cell that does not change may also come from ``PROJECT-1.restart``. Units
+are those CP2K writes unless its input asks for others.
+
+The main output, where it is given instead, names the project and says more: which SCF
+cycles converged, and the stress (GPa, with the sign of a pressure). The stress in
+``PROJECT-1.stress`` is not used: in molecular dynamics it has the motion of the atoms.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.configuration import Configuration
+from otf.errors import StoreError
+from otf.store.labelled import UNCONVERGED, Reading, labelled_frame
+from otf.store.text import element_of, lines_of
+from otf.units import BOHR, GPA, HARTREE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from otf.configuration import BoolArray, FloatArray, IntArray
+    from otf.store.labelled import LabelledFrame
+    from otf.store.text import Lines
+
+UNMATCHED = "with another energy than the output"
+_COMMENT = re.compile(
+    r"\s*i\s*=\s*(\d{1,9}),(?:\s*time\s*=\s*[\d.]+,)?\s*E\s*=\s*(\S+)\s*"
+)
+_HEAD = re.compile(rb"\s*\d+\s*\n\s*i\s*=\s*\d+,[^\n]*E\s*=")
+# What moves the cell, so that the one of the restart file is that of the last step.
+_MOVES = re.compile(r"RUN_TYPE\s+CELL_OPT|ENSEMBLE\s+(?:NP|HYDRO|MSST)", re.IGNORECASE)
+_CONVERGED = re.compile(r"SCF run converged in|outer SCF loop converged in")
+_UNCONVERGED = re.compile(r"SCF run NOT converged|outer SCF loop FAILED to converge")
+_SAME = 2e-10  # hartree; energies beside positions have ten digits behind the point
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A step of an xyz file of CP2K: its energy in hartree and its table (n, 3)."""
+
+    line: int
+    energy: float
+    numbers: IntArray
+    table: FloatArray
+
+
+@dataclass
+class _Cycle:
+    """An energy in the main output, in hartree, and what stands around it."""
+
+    energy: float
+    converged: bool | None
+    stress: FloatArray | None = None  # (3, 3) GPa
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """The cells of a run: by step, or one for all."""
+
+    pbc: BoolArray
+    steps: dict[int, FloatArray]
+    fixed: FloatArray | None = None
+
+
+def is_cp2k_xyz(head: bytes) -> bool:
+    """Return whether a file begins as an xyz file of CP2K does."""
+    return _HEAD.match(head) is not None
+
+
+def is_cp2k_output(head: bytes) -> bool:
+    """Return whether a file begins as the main output of CP2K does."""
+    return b"CP2K| version string" in head
+
+
+def read_cp2k_xyz(path: Path) -> Reading:
+    """Return the steps of a file of positions with the labels that lie beside it.
+
+    Raises
+    ------
+    StoreError
+        When a file is damaged, the cell is not there, or files do not match.
+    """
+    if "-pos-" not in path.name:
+        raise StoreError(
+            f"{path}: is no file of positions; give PROJECT-pos-1.xyz, beside which "
+            "its forces and cells are found"
+        )
+    frames = [frame for _, frame in _trajectory(path)]
+    notes = ("SCF convergence is not known: give the main output of CP2K instead",)
+    return Reading.of(frames, notes=notes)
+
+
+def read_cp2k_output(path: Path) -> Reading:
+    """Return the steps of a run, from its main output and the trajectory beside it.
+
+    Steps whose SCF cycle did not converge are not among the frames.
+
+    Raises
+    ------
+    StoreError
+        When a file is damaged or missing, or files do not match.
+    """
+    project, cycles = _output(path)
+    positions = path.parent / f"{project}-pos-1.xyz"
+    if not positions.is_file():
+        raise StoreError(
+            f"{path}: {positions.name} is not beside it; the positions in the output "
+            "have too few digits"
+        )
+    frames = []
+    left_out = {UNCONVERGED: 0, UNMATCHED: 0}
+    at = 0
+    for energy, (c, labels) in _trajectory(positions):
+        match = next(
+            (k for k in range(at, len(cycles)) if _is_same(cycles[k].energy, energy)),
+            None,
+        )
+        if match is None:
+            left_out[UNMATCHED] += 1
+            continue
+        at = match + 1
+        if not cycles[match].converged:
+            left_out[UNCONVERGED] += 1
+            continue
+        pressure = cycles[match].stress
+        stress = None if pressure is None else -GPA * pressure
+        frames.append(
+            labelled_frame(
+                c,
+                f"{path}, cycle {match}",
+                energy=labels.energy,
+                forces=labels.forces if labels.force_mask.all() else None,
+                stress=stress,
+            )
+        )
+    return Reading.of(frames, left_out=left_out)
+
+
+def _is_same(one: float, other: float) -> bool:
+    return abs(one - other) <= _SAME
+
+
+# ---------------------------------------------------------------------- the trajectory
+def _trajectory(path: Path) -> Iterator[tuple[float, LabelledFrame]]:
+    """Yield energies as written, hartree, and frames without stress."""
+    project, _, tail = path.name.rpartition("-pos-")
+    stem = f"{project}-{tail.removesuffix('.gz').removesuffix('.xyz')}"
+    steps = _read_xyz(path)
+    beside = path.with_name(f"{project}-frc-{tail}")
+    forces = _read_xyz(beside) if beside.is_file() else {}
+    cells = _read_cells(path.with_name(stem))
+    for number, step in steps.items():
+        where = f"{path}, step {number} (line {step.line})"
+        cell = cells.steps.get(number, cells.fixed)
+        if cell is None:
+            raise StoreError(f"{where}: {stem}.cell does not have this step")
+        force = forces.get(number)
+        if force is not None and not (
+            np.array_equal(force.numbers, step.numbers)
+            and _is_same(force.energy, step.energy)
+        ):
+            raise StoreError(
+                f"{where}: atoms or energy are not those of {beside.name}, line "
+                f"{force.line}"
+            )
+        frame = labelled_frame(
+            Configuration(step.numbers, step.table, cell, cells.pbc),
+            where,
+            energy=step.energy * HARTREE,
+            forces=None if force is None else force.table * HARTREE / BOHR,
+        )
+        yield step.energy, frame
+
+
+def _read_xyz(path: Path) -> dict[int, _Step]:
+    """Return the steps of a file of positions or forces by their numbers."""
+    steps: dict[int, _Step] = {}
+    with lines_of(path) as lines:
+        for line in lines:
+            n_atoms = lines.count(line.strip(), "the number of atoms")
+            number, step = _xyz_step(lines, n_atoms)
+            if number in steps:
+                raise lines.wrong(f"step {number} stands twice: two runs in one file")
+            if not n_atoms:
+                raise lines.wrong("a step without atoms")
+            steps[number] = step
+    if not steps:
+        raise StoreError(f"{path}: holds no frames")
+    return steps
+
+
+def _xyz_step(lines: Lines, n_atoms: int) -> tuple[int, _Step]:
+    match = _COMMENT.fullmatch(lines.take("the comment line"))
+    if match is None:
+        raise lines.wrong("expected a comment such as 'i = 0, time = 0.0, E = -1.0'")
+    energy = lines.floats([match[2]], 1, "E")[0]
+    first, numbers, rows = lines.number, [], []
+    for k in range(n_atoms):
+        words = lines.take(f"atom {k + 1} of {n_atoms}").split()
+        number = element_of(re.sub(r"\d.*", "", words[0])) if words else None
+        if number is None:
+            raise lines.wrong(f"expected atom {k + 1} of {n_atoms}")
+        numbers.append(number)
+        rows.append(lines.floats(words[1:], 3, f"atom {k + 1}"))
+    table = np.array(rows, dtype=np.float64).reshape(n_atoms, 3)
+    return int(match[1]), _Step(first, energy, np.array(numbers, np.int64), table)
+
+
+def _read_cells(stem: Path) -> _Cells:
+    """Return the cells of a run from its cell file, or else its restart file."""
+    path, restart = (stem.with_name(stem.name + end) for end in (".cell", ".restart"))
+    moves, fixed, pbc = True, None, np.ones(3, dtype=np.bool_)
+    if restart.is_file():
+        moves, fixed, pbc = _read_restart(restart)
+    if path.is_file():
+        return _Cells(pbc, _read_cell_file(path))
+    if moves or fixed is None:
+        raise StoreError(
+            f"{path}: is missing, and the cell moves or is not in {restart.name}: let "
+            "CP2K write it (MOTION/PRINT/CELL)"
+        )
+    return _Cells(pbc, {}, fixed)
+
+
+def _read_cell_file(path: Path) -> dict[int, FloatArray]:
+    cells: dict[int, FloatArray] = {}
+    with lines_of(path) as lines:
+        for line in lines:
+            if not line.strip() or line.startswith("#"):
+                continue
+            words = line.split()
+            number = lines.count(words[0], "the step")
+            row = lines.floats(words[1:], 11, "time, cell and volume")
+            cell = np.array(row[1:10]).reshape(3, 3)
+            volume = abs(float(np.linalg.det(cell)))
+            if number in cells or abs(row[10] - volume) > 1e-6 + 1e-6 * volume:
+                raise lines.wrong("a step twice, or a cell that has another volume")
+            cells[number] = cell
+    return cells
+
+
+def _read_restart(path: Path) -> tuple[bool, FloatArray | None, BoolArray]:
+    """Return whether the cell may move, the cell (angstrom), and where it repeats."""
+    moves, inside, vectors, axes = False, False, {}, "XYZ"
+    with lines_of(path) as lines:
+        for line in lines:
+            words = line.split()
+            moves = moves or _MOVES.match(line.strip()) is not None
+            if words[:1] == ["&CELL"]:
+                inside = True
+            elif words[:2] == ["&END", "CELL"]:
+                inside = False
+            elif inside and words and words[0] in "ABC":
+                vectors[words[0]] = lines.floats(words[1:], 3, f"vector {words[0]}")
+            elif inside and words[:1] == ["PERIODIC"]:
+                axes = words[-1].upper()
+    cell = np.array([vectors[k] for k in "ABC"]) if set(vectors) == set("ABC") else None
+    return moves, cell, np.array([axis in axes for axis in "XYZ"])
+
+
+# --------------------------------------------------------------------- the main output
+def _output(path: Path) -> tuple[str, list[_Cycle]]:
+    """Return the name of the project and the energies in a main output."""
+    project = ""
+    cycles: list[_Cycle] = []
+    converged: bool | None = None
+    with lines_of(path) as lines:
+        for line in lines:
+            if "GLOBAL| Project name" in line:
+                project = line.split()[-1]
+            elif _CONVERGED.search(line):
+                converged = True
+            elif _UNCONVERGED.search(line):
+                converged = False
+            elif line.startswith(" ENERGY| Total FORCE_EVAL"):
+                energy = lines.floats(line.split()[-1:], 1, "the energy")[0]
+                cycles.append(_Cycle(energy, converged))
+                converged = None
+            elif "Analytical stress tensor [GPa]" in line and "Eigen" not in line:
+                if not cycles or cycles[-1].stress is not None:
+                    raise lines.wrong("a stress without an energy before it")
+                cycles[-1].stress = _stress(lines)
+    if not project:
+        raise StoreError(f"{path}: does not name its project")
+    if all(cycle.converged is None for cycle in cycles):  # no method that iterates
+        cycles = [replace(cycle, converged=True) for cycle in cycles]
+    return project, cycles
+
+
+def _stress(lines: Lines) -> FloatArray:
+    heading = lines.take("the stress").split()
+    if heading != ["STRESS|", "x", "y", "z"]:
+        raise lines.wrong("expected 'STRESS| x y z'")
+    rows = []
+    for axis in "xyz":
+        words = lines.take("the stress").split()
+        if words[:2] != ["STRESS|", axis]:
+            raise lines.wrong(f"expected 'STRESS| {axis}'")
+        rows.append(lines.floats(words[2:], 3, "the stress"))
+    return np.array(rows)
