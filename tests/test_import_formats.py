@@ -21,6 +21,7 @@ from otf.configuration import Configuration, Labels
 from otf.errors import InputError, StoreError
 from otf.store.formats import FORMATS, format_of, read_labelled
 from otf.store.labelled import Reading, tensor_of
+from otf.store.outcar import BARE
 
 DATA = Path(__file__).parent / "data" / "import"
 AU_CU = (79, 29)
@@ -219,7 +220,8 @@ def test_ml_ab_has_the_atoms_of_an_element_together(tmp_path):
     for (c, labels), (d, wanted) in zip(
         read_labelled(tmp_path / "out").frames, frames, strict=True
     ):
-        order = np.argsort(d.numbers, kind="stable")
+        first = [d.numbers.tolist().index(z) for z in d.numbers]
+        order = np.argsort(first, kind="stable")
         np.testing.assert_array_equal(c.numbers, d.numbers[order])
         np.testing.assert_allclose(c.positions, d.positions[order])
         np.testing.assert_allclose(labels.forces, wanted.forces[order])
@@ -404,6 +406,56 @@ def test_predictions_of_vasp_itself_are_left_out(tmp_path):
         left_out = read(path).left_out
         assert left_out["predicted by VASP's own force field"] == 1
         assert left_out["SCF not converged"] == 1
+
+
+def test_the_last_iteration_allowed_does_not_count_as_converged(tmp_path):
+    # VASP 5 says that EDIFF was reached even then.
+    path = edited(tmp_path, "emt.OUTCAR", ("NELM   =      4", "NELM   =      3"))
+    assert read(path).left_out == {"SCF not converged": 3}
+    # Response functions have a NELM of their own.
+    other = '<i type="int" name="NELM">     1</i>\n   <i name="PSTRESS">'
+    path = edited(tmp_path, "emt.vasprun.xml", ('<i name="PSTRESS">', other))
+    assert len(read(path).frames) == 2
+
+
+def test_an_outcar_of_few_words_or_with_dispersion_is_read(tmp_path):
+    text = (DATA / "emt.OUTCAR").read_text()
+    text = re.sub(r"   VRHFIN.*\n", "", text)
+    text = text.replace(
+        "TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst),   FORCE-w/o vdW (eV/Angst)"
+    )
+    row = r"((?: +-?\d+\.\d{5}){3}(?: +-?\d+\.\d{6}){3})\n"
+    text = re.sub(row, r"\1  0.1 0.2 0.3\n", text)
+    (tmp_path / "OUTCAR").write_text(text)
+    assert_same(read(tmp_path / "OUTCAR").frames, read(DATA / "emt.OUTCAR").frames)
+    # NWRITE = 0 leaves out the forces of steps between.
+    first, second = re.split(r"(?= POSITION)", text, maxsplit=1)
+    _, rest = second.split("FREE ENERGIE", maxsplit=1)
+    (tmp_path / "OUTCAR").write_text(f"{first}  FREE ENERGIE{rest}")
+    assert read(tmp_path / "OUTCAR").left_out[BARE] == 1
+
+
+def test_older_and_newer_tables_of_cp2k_are_read(tmp_path):
+    for name in ("h2-pos-1.xyz", "h2-1.cell"):
+        shutil.copy(DATA / name, tmp_path / name)
+    whole = read(DATA / "h2.out").frames
+    text = (DATA / "h2.out").read_text()
+    older = re.sub(r"STRESS\| +([xyz]) ", r" \1 ", text)
+    older = older.replace("STRESS| Analytical stress tensor", "STRESS TENSOR")
+    newer = text.replace(
+        "ATOMIC FORCES in [a.u.]", "FORCES| Atomic forces [hartree/bohr]"
+    )
+    newer = newer.replace(" # Atom   Kind   Element  ", " FORCES| Atom ")
+    newer = re.sub(r" {6}(\d) {6}1 {6}H(.*)", r" FORCES| \1 \2 0.1", newer)
+    newer = newer.replace(" SUM OF ATOMIC FORCES", " FORCES| Sum")
+    for version in (older, newer):
+        (tmp_path / "h2.out").write_text(version)
+        for (_, labels), (_, wanted) in zip(
+            read(tmp_path / "h2.out").frames, whole, strict=True
+        ):
+            np.testing.assert_array_equal(labels.stress, wanted.stress)
+            # 8 digits behind the point in hartree/bohr
+            np.testing.assert_allclose(labels.forces, wanted.forces, atol=6e-7)
 
 
 def test_an_unconverged_run_of_pw_x_has_no_frame():

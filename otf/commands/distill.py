@@ -75,7 +75,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "data",
         type=Path,
         nargs="+",
-        help="the labels it was fitted to: extended XYZ files or folders of runs",
+        help="the labels it was fitted to: files otf-md import reads, or folders of "
+        "runs",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="MODEL", help="model file"

@@ -25,6 +25,7 @@ from otf.commands.fitting import (
 from otf.commands.stages import Stages
 from otf.errors import InputError
 from otf.settings.loading import load_run_settings
+from otf.store.formats import format_of
 from otf.store.labels import label_key
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
@@ -43,7 +44,10 @@ CUR_EPSILON = 1e-11
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "source", type=Path, help="folder of a run, or an extended XYZ file"
+        "source",
+        type=Path,
+        help="folder of a run, or labelled structures in any format otf-md import "
+        "reads",
     )
     parser.add_argument(
         "--bound",
@@ -89,7 +93,7 @@ def source_of(path: Path, given: Path | None) -> tuple[Settings, Dataset]:
     StoreError
         When the run cannot be read.
     """
-    if not path.is_dir():
+    if not path.is_dir() or format_of(path) != "run":
         return model_settings(given), read_dataset([path])
     view = RunView.load(path)
     of_run = load_run_settings(RunFolder(path).input)

@@ -211,7 +211,8 @@ class Learning(Section):
     )
     start_from: Annotated[tuple[Text, ...], Field(strict=False)] = Field(
         default=(),
-        description="Earlier runs whose labels are taken over (folders or journals).",
+        description="Folders of earlier runs, and files of any format `otf-md import` "
+        "reads, whose labels are taken over.",
     )
     audits: bool = Field(
         default=True,

@@ -56,7 +56,8 @@ def read_ase_sqlite(path: Path) -> Reading:
         finally:
             connection.close()
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read as a database ({error})") from error
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"{path}: cannot be read as a database ({reason})") from error
     if "systems" not in tables:
         raise StoreError(f"{path}: is a database, but none of ASE's")
     if state != "ok":

@@ -21,14 +21,14 @@ import numpy as np
 from otf.configuration import Configuration
 from otf.errors import StoreError
 from otf.store.labelled import UNCONVERGED, Reading, labelled_frame
-from otf.store.text import element_of, lines_of
+from otf.store.text import element_of_label, lines_of
 from otf.units import BOHR, GPA, HARTREE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from otf.configuration import BoolArray, FloatArray, IntArray
+    from otf.configuration import BoolArray, FloatArray, IntArray, Labels
     from otf.store.labelled import LabelledFrame
     from otf.store.text import Lines
 
@@ -41,6 +41,10 @@ _HEAD = re.compile(rb"\s*\d+\s*\n\s*i\s*=\s*\d+,[^\n]*E\s*=")
 _MOVES = re.compile(r"RUN_TYPE\s+CELL_OPT|ENSEMBLE\s+(?:NP|HYDRO|MSST)", re.IGNORECASE)
 _CONVERGED = re.compile(r"SCF run converged in|outer SCF loop converged in")
 _UNCONVERGED = re.compile(r"SCF run NOT converged|outer SCF loop FAILED to converge")
+_STRESS = re.compile(
+    r" STRESS\| Analytical stress tensor \[GPa\]| STRESS TENSOR \[GPa\]"
+)
+_FORCES = re.compile(r" ATOMIC FORCES in \[a\.u\.\]| FORCES\| Atomic forces \[hart")
 _SAME = 2e-10  # hartree; energies beside positions have ten digits behind the point
 
 
@@ -60,6 +64,7 @@ class _Cycle:
 
     energy: float
     converged: bool | None
+    forces: FloatArray | None = None  # (n, 3) hartree/bohr
     stress: FloatArray | None = None  # (3, 3) GPa
 
 
@@ -117,7 +122,9 @@ def read_cp2k_output(path: Path) -> Reading:
             f"{path}: {positions.name} is not beside it; the positions in the output "
             "have too few digits"
         )
-    frames = []
+    # The file has more digits than the output.
+    has_forces = positions.with_name(f"{project}-frc-1.xyz").is_file()
+    frames: list[LabelledFrame] = []
     left_out = {UNCONVERGED: 0, UNMATCHED: 0}
     at = 0
     for energy, (c, labels) in _trajectory(positions):
@@ -132,18 +139,22 @@ def read_cp2k_output(path: Path) -> Reading:
         if not cycles[match].converged:
             left_out[UNCONVERGED] += 1
             continue
-        pressure = cycles[match].stress
-        stress = None if pressure is None else -GPA * pressure
-        frames.append(
-            labelled_frame(
-                c,
-                f"{path}, cycle {match}",
-                energy=labels.energy,
-                forces=labels.forces if labels.force_mask.all() else None,
-                stress=stress,
-            )
-        )
+        where = f"{path}, energy {match + 1}"
+        frames.append(_joined(c, labels, cycles[match], where, has_forces=has_forces))
     return Reading.of(frames, left_out=left_out)
+
+
+def _joined(
+    c: Configuration, labels: Labels, cycle: _Cycle, where: str, *, has_forces: bool
+) -> LabelledFrame:
+    """Return a frame of the trajectory with what the main output adds."""
+    forces = labels.forces if labels.force_mask.all() else None
+    if not has_forces and cycle.forces is not None:
+        if len(cycle.forces) != c.n_atoms:
+            raise StoreError(f"{where}: {len(cycle.forces)} forces, {c.n_atoms} atoms")
+        forces = cycle.forces * HARTREE / BOHR
+    stress = None if cycle.stress is None else -GPA * cycle.stress
+    return labelled_frame(c, where, energy=labels.energy, forces=forces, stress=stress)
 
 
 def _is_same(one: float, other: float) -> bool:
@@ -207,7 +218,7 @@ def _xyz_step(lines: Lines, n_atoms: int) -> tuple[int, _Step]:
     first, numbers, rows = lines.number, [], []
     for k in range(n_atoms):
         words = lines.take(f"atom {k + 1} of {n_atoms}").split()
-        number = element_of(re.sub(r"\d.*", "", words[0])) if words else None
+        number = element_of_label(words[0]) if words else None
         if number is None:
             raise lines.wrong(f"expected atom {k + 1} of {n_atoms}")
         numbers.append(number)
@@ -269,42 +280,84 @@ def _read_restart(path: Path) -> tuple[bool, FloatArray | None, BoolArray]:
 
 
 # --------------------------------------------------------------------- the main output
+class _Output:
+    """Collects what the lines of a main output say, in their order."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.project = ""
+        self.cycles: list[_Cycle] = []
+        self._converged: bool | None = None
+
+    def take(self, line: str) -> None:
+        """Take what one line says, and the table that follows it."""
+        if "GLOBAL| Project name" in line:
+            self.project = line.split()[-1]
+        elif _CONVERGED.search(line):
+            self._converged = True
+        elif _UNCONVERGED.search(line):
+            self._converged = False
+        elif line.startswith(" ENERGY| Total FORCE_EVAL"):
+            energy = self.lines.floats(line.split()[-1:], 1, "the energy")[0]
+            self.cycles.append(_Cycle(energy, self._converged))
+            self._converged = None
+        elif _FORCES.match(line):
+            self._last(lambda cycle: cycle.forces).forces = _forces(self.lines)
+        elif _STRESS.match(line):
+            self._last(lambda cycle: cycle.stress).stress = _stress(self.lines)
+
+    def _last(self, known: Callable[[_Cycle], FloatArray | None]) -> _Cycle:
+        """Return the last cycle, which must not have the label yet."""
+        if not self.cycles or known(self.cycles[-1]) is not None:
+            raise self.lines.wrong("a label twice, or before the first energy")
+        return self.cycles[-1]
+
+
 def _output(path: Path) -> tuple[str, list[_Cycle]]:
     """Return the name of the project and the energies in a main output."""
-    project = ""
-    cycles: list[_Cycle] = []
-    converged: bool | None = None
     with lines_of(path) as lines:
+        output = _Output(lines)
         for line in lines:
-            if "GLOBAL| Project name" in line:
-                project = line.split()[-1]
-            elif _CONVERGED.search(line):
-                converged = True
-            elif _UNCONVERGED.search(line):
-                converged = False
-            elif line.startswith(" ENERGY| Total FORCE_EVAL"):
-                energy = lines.floats(line.split()[-1:], 1, "the energy")[0]
-                cycles.append(_Cycle(energy, converged))
-                converged = None
-            elif "Analytical stress tensor [GPa]" in line and "Eigen" not in line:
-                if not cycles or cycles[-1].stress is not None:
-                    raise lines.wrong("a stress without an energy before it")
-                cycles[-1].stress = _stress(lines)
-    if not project:
+            output.take(line)
+    if not output.project:
         raise StoreError(f"{path}: does not name its project")
+    cycles = output.cycles
     if all(cycle.converged is None for cycle in cycles):  # no method that iterates
         cycles = [replace(cycle, converged=True) for cycle in cycles]
-    return project, cycles
+    return output.project, cycles
+
+
+def _forces(lines: Lines) -> FloatArray:
+    """Return a table of forces, (n, 3) hartree/bohr; it ends with their sum."""
+    rows: list[list[float]] = []
+    heading = [w for w in _without_mark(lines.filled("the forces")) if w != "#"]
+    n_before = heading.index("x") if "x" in heading else 0
+    if heading[:1] != ["atom"] or heading[n_before : n_before + 3] != ["x", "y", "z"]:
+        raise lines.wrong("expected the axes x y z above the forces")
+    for line in lines:
+        words = _without_mark(line)
+        if words[:1] == ["sum"]:
+            break
+        if words and words[0] != f"{len(rows) + 1}":
+            raise lines.wrong(f"expected the force on atom {len(rows) + 1}")
+        if words:
+            rows.append(lines.floats(words[n_before : n_before + 3], 3, "a force"))
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
 
 
 def _stress(lines: Lines) -> FloatArray:
-    heading = lines.take("the stress").split()
-    if heading != ["STRESS|", "x", "y", "z"]:
-        raise lines.wrong("expected 'STRESS| x y z'")
+    heading = _without_mark(lines.filled("the stress"))
+    if heading != ["x", "y", "z"]:
+        raise lines.wrong("expected the axes x y z above the stress")
     rows = []
     for axis in "xyz":
-        words = lines.take("the stress").split()
-        if words[:2] != ["STRESS|", axis]:
-            raise lines.wrong(f"expected 'STRESS| {axis}'")
-        rows.append(lines.floats(words[2:], 3, "the stress"))
+        words = _without_mark(lines.take("the stress"))
+        if words[:1] != [axis]:
+            raise lines.wrong(f"expected the row {axis} of the stress")
+        rows.append(lines.floats(words[1:], 3, "the stress"))
     return np.array(rows)
+
+
+def _without_mark(line: str) -> list[str]:
+    """Return the words of a line; newer versions mark those of a table."""
+    return re.sub(r"^ (?:stress|forces)\|", "", line.lower()).split()

@@ -22,7 +22,7 @@ from otf.configuration import Configuration
 from otf.errors import StoreError
 from otf.store.disk import PARTIAL, explained, sync_directory
 from otf.store.labelled import Reading, labelled_frame, tensor_of, whole_labels
-from otf.store.text import element_of
+from otf.store.text import element_of_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,12 +92,13 @@ def _elements(folder: Path) -> tuple[int, ...]:
     if not path.exists():
         return ()
     numbers = []
-    for word in _text(path).split():
-        number = element_of(word)
+    words = _text(path).split()
+    if len(set(words)) < len(words):
+        raise StoreError(f"{path}: a type stands twice")
+    for word in words:
+        number = element_of_label(word)
         if number is None:
             raise StoreError(f"{path}: {word!r} is no element")
-        if number in numbers:
-            raise StoreError(f"{path}: {word} stands twice")
         numbers.append(number)
     return tuple(numbers)
 

@@ -24,7 +24,7 @@ from otf.store.labelled import (
     Reading,
     labelled_frame,
 )
-from otf.store.text import element_of, lines_of, to_float
+from otf.store.text import element_of_label, lines_of, to_float
 from otf.units import BOHR, KBAR, RYDBERG
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _KBAR_PER_ATOMIC = RYDBERG / BOHR**3 / KBAR
-_SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:[\d_-].*)?")
 _UNIT = re.compile(r"[({]\s*(\w+)(?:\s*=\s*([\d.]+))?\s*[)}]")
 
 
@@ -110,8 +109,8 @@ class _Parser:
 
     def _structure(self, line: str, words: list[str]) -> bool:
         """Take what a line says of the structure; return whether it does."""
-        if "lattice parameter (alat)" in line:
-            self.alat = self._quantity(words, before="a.u.") * BOHR
+        if "celldm(1)=" in line:  # alat, with more digits than its own line has
+            self.alat = self.lines.floats(words[1:2], 1, "celldm(1)")[0] * BOHR
         elif "number of atoms/cell" in line:
             self.n_atoms = self.lines.count(words[-1], "number of atoms/cell")
         elif "celldm(1)=" in line:
@@ -173,7 +172,7 @@ class _Parser:
             if name.split() != [f"a({k + 1})"]:
                 raise self.lines.wrong(f"expected the axis a({k + 1})")
             rows.append(self._vector(rest, f"a({k + 1})"))
-        self.cell = np.array(rows) * self._known(self.alat, "lattice parameter (alat)")
+        self.cell = np.array(rows) * self._known(self.alat, "celldm(1)")
 
     def _sites(self, line: str) -> None:
         if "(alat units)" not in line:  # the same sites in crystal axes follow
@@ -190,9 +189,7 @@ class _Parser:
             rows.append(self._vector(rest, f"tau({k + 1})"))
         self.numbers = np.array(numbers, dtype=np.int64)
         self.is_new = True
-        self.positions = np.array(rows) * self._known(
-            self.alat, "lattice parameter (alat)"
-        )
+        self.positions = np.array(rows) * self._known(self.alat, "celldm(1)")
 
     def _cell_parameters(self, line: str) -> None:
         rows = self.lines.table(3, 3, "CELL_PARAMETERS")
@@ -232,7 +229,7 @@ class _Parser:
         if match is not None and match[1] == "alat":
             if match[2] is not None:
                 return BOHR * self.lines.floats([match[2]], 1, "alat")[0]
-            return self._known(self.alat, "lattice parameter (alat)")
+            return self._known(self.alat, "celldm(1)")
         raise self.lines.wrong("no unit this reader knows: angstrom, bohr, alat")
 
     # --------------------------------------------------------------------- the labels
@@ -324,8 +321,7 @@ class _Parser:
         return value
 
     def _element(self, label: str) -> int:
-        match = _SYMBOL.fullmatch(label)
-        number = None if match is None else element_of(match[1].capitalize())
+        number = element_of_label(label)
         if number is None:
             raise self.lines.wrong(f"{label!r} is no element")
         return number

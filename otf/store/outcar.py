@@ -23,7 +23,7 @@ from otf.store.labelled import (
     Reading,
     labelled_frame,
 )
-from otf.store.text import element_of, lines_of
+from otf.store.text import element_of, element_of_label, lines_of
 from otf.units import KBAR
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from otf.store.text import Lines
 
 PREDICTED = "predicted by VASP's own force field"
+BARE = "without positions and forces (NWRITE = 0)"
 _TO_VOIGT = [0, 1, 2, 4, 5, 3]
 _ELEMENT = re.compile(r"\s*VRHFIN\s*=\s*([A-Za-z]+)\s*:")
+_ITERATION = re.compile(r"-- Iteration\s+\d+\(\s*(\d+)\)\s+--")
 # Fortran leaves no blank before the sign of a number that fills its field.
 _GLUED = re.compile(r"(?<=\d)-(?=\d)")
 _END = "General timing and accounting informations"
@@ -46,6 +48,7 @@ class _Step:
     """What the file has said so far of the step that is under way."""
 
     line: int = 0
+    n_iterations: int = 0
     converged: bool = False
     predicted: bool = False
     stress_announced: bool = False
@@ -64,9 +67,9 @@ def is_outcar(head: bytes) -> bool:
 def read_outcar(path: Path) -> Reading:
     """Return the ionic steps of an OUTCAR.
 
-    Steps that do not say "aborting loop because EDIFF is reached" count as not
-    converged, a last step cut short as lost; neither is among the frames, and neither
-    are predictions of VASP's own force field.
+    Steps that do not say "aborting loop because EDIFF is reached", or took NELM
+    iterations, count as not converged, a last step cut short as lost; neither is among
+    the frames, and neither are predictions of VASP's own force field.
 
     Raises
     ------
@@ -86,11 +89,13 @@ class _Parser:
     def __init__(self, lines: Lines) -> None:
         self.lines = lines
         self.elements: list[int] = []
+        self.potentials: list[list[str]] = []
+        self.most: int | None = None
         self.n_atoms: int | None = None
         self.counts: list[int] | None = None
         self.step = _Step()
         self.frames: list[LabelledFrame] = []
-        self.left_out = {UNCONVERGED: 0, PREDICTED: 0, INCOMPLETE: 0}
+        self.left_out = {UNCONVERGED: 0, PREDICTED: 0, BARE: 0, INCOMPLETE: 0}
         self.n_steps = 0
         self.ended = False
 
@@ -98,11 +103,16 @@ class _Parser:
         """Take what one line says, and the table that follows it."""
         if "VRHFIN" in line:
             self._element(line)
-        elif "ions per type =" in line:
+        elif " POTCAR:" in line:
+            self.potentials.append(line.split()[1:])
+        elif "ions per type =" in line and self.counts is None:
             words = line.split("=")[1].split()
             self.counts = [self.lines.count(word, "ions per type") for word in words]
-        elif "NIONS =" in line:
+        elif "NIONS =" in line and self.n_atoms is None:
             self.n_atoms = self.lines.count(line.split("=")[-1].strip(), "NIONS")
+        elif "NELM   =" in line and self.most is None:
+            words = line.replace(";", " ").split()
+            self.most = self.lines.count(words[2], "NELM")
         elif _END in line:
             self.ended = True
         else:
@@ -110,8 +120,11 @@ class _Parser:
 
     def _in_step(self, line: str) -> None:
         step = self.step
-        if "aborting loop because EDIFF is reached" in line:
-            step.converged = True
+        if "Iteration" in line and (match := _ITERATION.search(line)):
+            step.n_iterations = int(match[1])
+        elif "aborting loop because EDIFF is reached" in line:
+            # VASP 5 says so also of the last iteration that NELM allows
+            step.converged = step.n_iterations < self._most_iterations()
         elif "FORCE on cell =-STRESS" in line:
             step.stress_announced = True
         elif line.lstrip().startswith("in kB "):
@@ -144,8 +157,12 @@ class _Parser:
         if self.step.positions is not None:
             raise self.lines.wrong("a second table of forces before an energy")
         numbers = self._numbers()
+        # Forces without a correction for dispersion may follow those with it.
+        n_tables = line.count("FORCE")
         self._rule()
-        table = self._rows(len(numbers), 6, "position and force")
+        table = self._rows(
+            len(numbers), 6, "position and force", n_more=3 * (n_tables - 1)
+        )
         self._rule()
         self.step.line = self.lines.number
         self.step.predicted = "(ML)" in line
@@ -167,8 +184,8 @@ class _Parser:
         step, self.step = self.step, _Step()
         self.n_steps += 1
         if step.positions is None:
-            raise self.lines.wrong("the energy of a step without forces")
-        if step.predicted or is_prediction:
+            self.left_out[BARE] += 1
+        elif step.predicted or is_prediction:
             self.left_out[PREDICTED] += 1
         elif not step.converged:
             self.left_out[UNCONVERGED] += 1
@@ -202,35 +219,65 @@ class _Parser:
 
     def _numbers(self) -> IntArray:
         """Return the atomic numbers of all atoms."""
-        if self.counts is None or len(self.counts) != len(self.elements):
+        elements = self.elements or self._named_by_potentials()
+        if self.counts is None or len(self.counts) != len(elements):
             raise self.lines.wrong(
-                f"{len(self.elements)} potentials (VRHFIN), but 'ions per type' has "
-                f"{len(self.counts or [])} numbers"
+                f"{len(elements)} potentials, but 'ions per type' has "
+                f"{len(self.counts or [])} numbers: read vasprun.xml instead"
             )
         if sum(self.counts) != self.n_atoms or not self.n_atoms:
             raise self.lines.wrong(
                 f"NIONS is {self.n_atoms}, but 'ions per type' has {sum(self.counts)}"
             )
-        return np.repeat(np.array(self.elements, dtype=np.int64), self.counts)
+        return np.repeat(np.array(elements, dtype=np.int64), self.counts)
+
+    def _named_by_potentials(self) -> list[int]:
+        """Return the elements of the POTCAR lines, each of which stands twice.
+
+        With NWRITE = 0 there are no lines VRHFIN.
+        """
+        half = self.potentials[: len(self.potentials) // 2]
+        elements = []
+        for words in half:
+            number = element_of_label(words[1]) if len(words) > 1 else None
+            if number is None:
+                raise self.lines.wrong(f"POTCAR: {' '.join(words)} names no element")
+            elements.append(number)
+        if len(self.potentials) != 2 * len(half):
+            raise self.lines.wrong("the lines POTCAR do not stand twice each")
+        return elements
+
+    def _most_iterations(self) -> int:
+        if self.most is None:
+            raise self.lines.wrong("NELM is expected before this line")
+        return self.most
 
     def _one(self, text: str, what: str) -> float:
         return self.lines.floats(text.split(), 1, what)[0]
 
-    def _rows(self, n_rows: int, n_columns: int, what: str) -> FloatArray:
-        rows = [
-            self.lines.floats(
-                _GLUED.sub(" -", self.lines.take(what)).split(), n_columns, what
-            )
-            for _ in range(n_rows)
-        ]
+    def _rows(
+        self, n_rows: int, n_columns: int, what: str, *, n_more: int = 0
+    ) -> FloatArray:
+        """Return the next lines as numbers; more columns may follow that are not."""
+        rows = []
+        for _ in range(n_rows):
+            words = _GLUED.sub(" -", self.lines.take(what)).split()
+            if len(words) != n_columns + n_more:
+                raise self.lines.wrong(
+                    f"{what} must be {n_columns + n_more} numbers, got {len(words)} "
+                    "words"
+                )
+            rows.append(self.lines.floats(words[:n_columns], n_columns, what))
         return np.array(rows, dtype=np.float64)
 
     def reading(self) -> Reading:
         """Return all frames."""
         path = self.lines.path
-        if self.step.positions is not None or self.step.converged:
-            if self.ended:
-                raise StoreError(f"{path}: the last step has no energy or no forces")
+        if self.ended and (self.step.positions is not None or self.step.converged):
+            raise StoreError(f"{path}: the last step has no energy or no forces")
+        if not self.ended and (
+            self.step.positions is not None or self.step.n_iterations
+        ):
             self.left_out[INCOMPLETE] = 1
         if not self.n_steps and not self.left_out[INCOMPLETE]:
             raise StoreError(f"{path}: holds no ionic step")

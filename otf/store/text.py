@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 GZIP = b"\x1f\x8b"
 # Python would also take 1_000, nan and infinity; Fortran writes 1.0D-05.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[EeDd][+-]?\d{1,3})?")
+_LABEL = re.compile(r"[A-Za-z]{1,2}(?![A-Za-z])")
 _COUNT = re.compile(r"\d{1,9}")
 
 
@@ -202,3 +203,12 @@ def element_of(symbol: str) -> int | None:
 
     number: int = atomic_numbers.get(symbol, 0)
     return number or None
+
+
+def element_of_label(label: str) -> int | None:
+    """Return the atomic number of a label such as Fe, Fe1, Fe_pv or fe-up.
+
+    None when its first letters are no element.
+    """
+    match = _LABEL.match(label)
+    return None if match is None else element_of(match[0].capitalize())

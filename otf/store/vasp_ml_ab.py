@@ -21,7 +21,7 @@ from otf.configuration import Configuration, Labels
 from otf.errors import StoreError
 from otf.store.disk import write_aside
 from otf.store.labelled import Reading, labelled_frame, whole_labels
-from otf.store.text import Lines, element_of, lines_of, to_float
+from otf.store.text import Lines, element_of_label, lines_of, to_float
 from otf.units import KBAR
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ STARS, EQUALS, DASHES = "*" * 50, "=" * 50, "-" * 50
 _TO_VOIGT = [0, 1, 2, 4, 5, 3]
 _FROM_VOIGT = [0, 1, 2, 5, 3, 4]
 _HEAD = re.compile(rb"\s*\d+\.\d+\s+Version\s*\n\s*\*{20,}")
-# VASP may put a mark behind the element, as the names of its potentials have.
-_SYMBOL = re.compile(r"([A-Z][a-z]?)(?![A-Za-z])\S*")
 
 
 @dataclass(frozen=True)
@@ -278,8 +276,7 @@ class _Parser:
             raise self._wrong(line, str(error)) from error
 
     def _element(self, word: str, line: int) -> int:
-        match = _SYMBOL.fullmatch(word)
-        number = None if match is None else element_of(match[1])
+        number = element_of_label(word)
         if number is None:
             raise self._wrong(line, f"{word!r} is no element")
         return number
@@ -313,9 +310,9 @@ def _is_rule(line: str, signs: str) -> bool:
 def write_ml_ab(path: Path, frames: Sequence[LabelledFrame]) -> None:
     """Write configurations as an ML_AB file that VASP reads.
 
-    VASP wants the atoms of an element together: they are sorted by element, and
-    otherwise keep their order. Each element gets one basis set, its first atom, which
-    ``ML_MODE = select`` replaces. A missing stress is written as zeros.
+    VASP wants the atoms of an element together: elements come in the order in which
+    they first occur, and their atoms keep theirs. Each element gets one basis set, its
+    first atom, which ``ML_MODE = select`` replaces. A missing stress becomes zeros.
 
     Parameters
     ----------
@@ -349,12 +346,17 @@ def _by_element(c: Configuration, labels: Labels, where: str) -> LabelledFrame:
         raise StoreError(f"{where}: an ML_AB holds structures periodic in 3 directions")
     if whole.energy is None or whole.forces is None:
         raise StoreError(f"{where}: an ML_AB needs the energy and all forces")
-    order = np.argsort(c.numbers, kind="stable")
+    order = np.argsort([_blocks(c).index(z) for z in c.numbers], kind="stable")
     stress = np.zeros(6) if whole.stress is None else whole.stress
     return (
         Configuration(c.numbers[order], c.positions[order], c.cell, c.pbc),
         Labels(whole.energy, whole.forces[order], stress),
     )
+
+
+def _blocks(c: Configuration) -> list[int]:
+    """Return the elements in the order in which they first occur."""
+    return list(dict.fromkeys(c.numbers.tolist()))
 
 
 def _header(frames: Sequence[LabelledFrame]) -> str:
@@ -385,7 +387,7 @@ def _header(frames: Sequence[LabelledFrame]) -> str:
 def _body(number: int, c: Configuration, labels: Labels) -> str:
     from ase.data import chemical_symbols
 
-    elements = [int(z) for z in np.unique(c.numbers)]
+    elements = _blocks(c)
     blocks = [
         f"{chemical_symbols[z]:<2s} {np.count_nonzero(c.numbers == z):6d}"
         for z in elements

@@ -129,7 +129,10 @@ class _Steps:
         return np.array(numbers, dtype=np.int64)
 
     def _parameters(self, element: ElementTree.Element) -> None:
-        values = {i.get("name"): (i.text or "").strip() for i in element.iter("i")}
+        values: dict[str | None, str] = {}
+        for i in element.iter("i"):
+            # the first counts: that of response functions has the same name
+            values.setdefault(i.get("name"), (i.text or "").strip())
         most = values.get("NELM", "")
         if not most.isdecimal() or len(most) > 9:
             raise StoreError(f"{self.path}: parameters have no whole number NELM")
