@@ -43,6 +43,7 @@ ENERGY = "Total energy (eV)"
 FORCES = "Forces (eV ang.^-1)"
 STRESS = "Stress (kbar)"
 NEEDED = (N_TYPES, N_ATOMS, ATOMS, LATTICE, POSITIONS, ENERGY, FORCES, STRESS)
+CTIFOR = 0.02  # eV/angstrom, the threshold VASP starts from by default
 STARS, EQUALS, DASHES = "*" * 50, "=" * 50, "-" * 50
 
 # From the six numbers of the file, XX YY ZZ XY YZ ZX, to xx yy zz yz xz xy.
@@ -398,6 +399,7 @@ def _body(number: int, c: Configuration, labels: Labels) -> str:
         (N_TYPES, f"{len(elements)}"),
         (N_ATOMS, f"{c.n_atoms}"),
         (ATOMS, "\n     ".join(blocks)),
+        ("CTIFOR", f"{CTIFOR:.15E}"),
         (LATTICE, _rows(c.cell)),
         (POSITIONS, _rows(c.positions)),
         (ENERGY, f"{labels.energy:.16E}"),
