@@ -121,7 +121,7 @@ MISTAKES = [
         2,
         "no frame that can be used: 1 SCF not converged",
     ),
-    (("import", "{make_samples.py}", "-o", "{out}"), 1, "extended XYZ"),
+    (("import", "{make_samples.py}", "-o", "{out}"), 1, "of no format otf-md reads"),
     (("import", "{empty}", "-o", "{out}"), 1, "holds no frames"),
     (("import", "{folder}", "-o", "{out}"), 1, "nor another data set"),
     (

@@ -288,6 +288,24 @@ def test_a_json_database_of_ase_is_read(tmp_path):
     assert_same(read_labelled(tmp_path / "a.json").frames, frames)
 
 
+def test_a_trajectory_of_ase_is_read(tmp_path):
+    images = []
+    for _ in range(2):
+        (atoms,) = ase.io.read(DATA / "emt.vasprun.xml", "0:1", format="vasp-xml")
+        atoms.rattle(0.05, rng=np.random.default_rng(len(images)))
+        atoms.calc = EMT()
+        atoms.get_stress()
+        images.append(atoms)
+    ase.io.write(tmp_path / "a", images, format="traj")
+    assert format_of(tmp_path / "a") == "ase-traj"
+    for (c, labels), atoms in zip(
+        read_labelled(tmp_path / "a").frames, images, strict=True
+    ):
+        np.testing.assert_array_equal(c.positions, atoms.positions)
+        np.testing.assert_array_equal(labels.forces, atoms.get_forces())
+        np.testing.assert_array_equal(labels.stress, atoms.get_stress())
+
+
 def test_a_foreign_database_is_refused_and_left_as_it_is(tmp_path):
     import sqlite3
 

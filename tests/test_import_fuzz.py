@@ -13,6 +13,7 @@ import random
 import re
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from ase.db import connect
@@ -224,7 +225,7 @@ def damage(rng, content):
     return bytes(changed)
 
 
-@pytest.mark.parametrize("name", ["ase-db", "ase-json", "gzip"])
+@pytest.mark.parametrize("name", ["ase-db", "ase-json", "ase-traj", "gzip"])
 def test_damaged_bytes_end_in_an_error_of_ours_or_in_frames(tmp_path, name):
     # Changed numbers inside a database cannot be seen: the frames are not compared.
     frames = read_labelled(DATA / "emt.ML_AB").frames
@@ -235,6 +236,8 @@ def test_damaged_bytes_end_in_an_error_of_ours_or_in_frames(tmp_path, name):
         with connect(path, type="json", use_lock_file=False) as database:
             for c, _ in frames:
                 database.write(c.to_atoms())
+    elif name == "ase-traj":
+        ase.io.write(path, [c.to_atoms() for c, _ in frames], format="traj")
     else:
         write_frames(tmp_path / "a.xyz.gz", frames)
         path = tmp_path / "a.xyz.gz"

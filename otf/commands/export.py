@@ -14,6 +14,7 @@ from otf.commands.conversion import (
     read_sources,
 )
 from otf.commands.dataset import require_writable
+from otf.errors import InputError
 from otf.store.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Read all files, write them in one format, and say what was found."""
-    require_writable(arguments.output, *arguments.files)
     kind = format_name(arguments.format, WRITABLE)
+    if arguments.output.is_dir():
+        msg = f"{arguments.output} is there already: give the output another name"
+        raise InputError(msg)
+    require_writable(arguments.output, *arguments.files)
     sources = read_sources(arguments.files, arguments.elements, kind=None)
     write = FORMATS[kind].write
     assert write is not None  # kind is one of WRITABLE

@@ -1,4 +1,4 @@
-"""Databases of ASE: SQLite files, read and written, and JSON files, read.
+"""Files of ASE: SQLite databases, read and written, JSON ones and trajectories, read.
 
 ASE reads them: energies in eV, forces in eV/angstrom, stress as ASE has it. Labels with
 names of their own may lie among the key-value pairs or the data of a row.
@@ -74,6 +74,34 @@ def read_ase_json(path: Path) -> Reading:
         When it is none of ASE's, or damaged.
     """
     return _read(path, "json")
+
+
+def is_ase_trajectory(head: bytes) -> bool:
+    """Return whether a file begins as a trajectory of ASE does."""
+    return head.startswith(b"- of UlmASE-Trajectory")
+
+
+def read_ase_trajectory(path: Path) -> Reading:
+    """Return the frames of a trajectory.
+
+    Raises
+    ------
+    StoreError
+        When it is damaged.
+    """
+    from ase.io import read
+
+    try:
+        images = read(path, index=":", format="traj")
+    except Exception as error:  # ASE and NumPy raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StoreError(
+            f"{path}: cannot be read as a trajectory ({reason})"
+        ) from error
+    if not images:
+        raise StoreError(f"{path}: holds no frames")
+    frames = [frame_of_atoms(a, f"{path}, frame {k}") for k, a in enumerate(images)]
+    return Reading.of(frames)
 
 
 def _read(path: Path, kind: str) -> Reading:

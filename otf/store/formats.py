@@ -12,8 +12,10 @@ from otf.errors import InputError, StoreError
 from otf.store.ase_database import (
     is_ase_json,
     is_ase_sqlite,
+    is_ase_trajectory,
     read_ase_json,
     read_ase_sqlite,
+    read_ase_trajectory,
     write_ase_sqlite,
 )
 from otf.store.cp2k import (
@@ -110,7 +112,13 @@ def _read_run(path: Path) -> Reading:
     )
 
 
-# Extended XYZ stands last: a file is taken for it when it is of no other format.
+def _is_extxyz(head: bytes) -> bool:
+    """Return whether a file begins with a number of atoms, or is empty."""
+    first = head.lstrip().split(b"\n", maxsplit=1)[0].strip()
+    return first.isdigit() or not first
+
+
+# Extended XYZ stands last: others, too, begin with a number of atoms.
 FORMATS: dict[str, Format] = {
     "run": Format("run of otf-md", _is_run, _naming(_read_run)),
     "ml-ab": Format(
@@ -152,9 +160,12 @@ FORMATS: dict[str, Format] = {
     "ase-json": Format(
         "ASE database (JSON)", _told_by(is_ase_json), _naming(read_ase_json)
     ),
+    "ase-traj": Format(
+        "ASE trajectory", _told_by(is_ase_trajectory), _naming(read_ase_trajectory)
+    ),
     "extxyz": Format(
         "extended XYZ",
-        lambda path, head: path.is_file(),
+        lambda path, head: path.is_file() and _is_extxyz(head),
         _naming(read_extxyz),
         _write_extxyz,
     ),
@@ -196,13 +207,19 @@ def format_of(path: Path) -> str:
     Raises
     ------
     StoreError
-        When it cannot be opened, or is a folder of no known format.
+        When it cannot be opened, or is of no known format.
     """
     head = b"" if path.is_dir() else _head(path)
     for name, kind in FORMATS.items():
         if kind.recognise(path, head):
             return name
-    raise StoreError(f"{path}: there is no run in this folder, nor another data set")
+    if path.is_dir():
+        raise StoreError(
+            f"{path}: there is no run in this folder, nor another data set"
+        )
+    raise StoreError(
+        f"{path}: is of no format otf-md reads; otf-md import --help lists them"
+    )
 
 
 def _head(path: Path) -> bytes:
