@@ -9,6 +9,7 @@ import pytest
 
 from otf.cli import main
 from otf.commands.dataset import read_dataset
+from otf.errors import InputError
 from otf.store.extxyz import FINGERPRINT, comment_values, read_frames, write_frames
 from otf.store.formats import FORMATS, read_labelled
 
@@ -90,8 +91,9 @@ def test_a_folder_of_deepmd_is_data_too(tmp_path):
 
 def test_frames_left_out_are_told_to_who_fits(caplog):
     read_dataset([DATA / "emt.OUTCAR"])
-    assert "1 frames" in caplog.text
-    assert "SCF not converged" in caplog.text
+    assert "are left out: 1 SCF not converged" in caplog.text
+    with pytest.raises(InputError, match="no frame that can be used: 1 SCF not conv"):
+        read_dataset([DATA / "silicon_unconverged.pwo"])
 
 
 MISTAKES = [

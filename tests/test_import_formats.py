@@ -476,6 +476,16 @@ def test_older_and_newer_tables_of_cp2k_are_read(tmp_path):
             np.testing.assert_allclose(labels.forces, wanted.forces, atol=6e-7)
 
 
+def test_the_loops_of_exact_exchange_are_one_step(tmp_path):
+    text = (DATA / "silicon_vc-relax.pwo").read_text()
+    k = text.index("     Self-consistent Calculation")
+    energy = "!    total energy              =     -15.7 Ry\n"
+    reached = "     convergence has been achieved in   3 iterations\n"
+    loop = f"     Self-consistent Calculation\n{energy}{reached}"
+    (tmp_path / "a").write_text(text[:k] + loop + text[k:])
+    assert_same(read(tmp_path / "a").frames, read(DATA / "silicon_vc-relax.pwo").frames)
+
+
 def test_an_unconverged_run_of_pw_x_has_no_frame():
     reading = read(DATA / "silicon_unconverged.pwo")
     assert reading.frames == []
@@ -599,7 +609,7 @@ def test_systems_of_mixed_types_skip_what_is_no_atom(tmp_path):
             "silicon_vc-relax.pwo",
             "a(2) = (   0.728440",
             "a(2) = (   0.928440",
-            "the volume said",
+            "but its cell has",
         ),
         ("emt.cfg", "fx          fy", "fx          gy", "names some of fx fy fz"),
         ("emt.cfg", " Energy\n", " Enorgy\n", r"line \d+: 'Enorgy' is none of"),

@@ -113,7 +113,7 @@ def read_sources(
             Source(path, name, read_labelled(path, name=name, elements=numbers))
         )
     if not any(source.reading.frames for source in sources):
-        lost = " and ".join(left_out(joined(sources)))
+        lost = ", ".join(left_out(joined(sources)))
         msg = f"{paths[0]} holds no frame that can be used: {lost or 'it is empty'}"
         raise InputError(msg)
     return sources

@@ -74,8 +74,8 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
     for path in paths:
         require_exists(path)
         reading = read_labelled(path)
+        require_frames(reading, path)
         found, names = reading.frames, reading.groups
-        warn_left_out(reading, path)
         prints[str(path)] = set(reading.fingerprints)
         kept = _labelled(found, path)
         frames += [found[k] for k in kept]
@@ -84,10 +84,20 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
     return Dataset(frames, groups, _the_reference(prints))
 
 
-def warn_left_out(reading: Reading, path: Path) -> None:
-    """Warn of the frames of a file that are not among those read."""
-    for reason, n_frames in reading.left_out.items():
-        logger.warning("%d frames of %s are left out: %s", n_frames, path, reason)
+def require_frames(reading: Reading, path: Path) -> None:
+    """Warn of the frames of a file that were left out.
+
+    Raises
+    ------
+    InputError
+        When none is there.
+    """
+    lost = ", ".join(f"{n} {reason}" for reason, n in reading.left_out.items())
+    if not reading.frames:
+        msg = f"{path} holds no frame that can be used: {lost or 'it is empty'}"
+        raise InputError(msg)
+    if lost:
+        logger.warning("frames of %s are left out: %s", path, lost)
 
 
 def _the_reference(prints: Mapping[str, set[str]]) -> str:

@@ -9,8 +9,8 @@ from otf.build import build_model, build_reference
 from otf.commands.dataset import (
     Dataset,
     require_exists,
+    require_frames,
     require_writable,
-    warn_left_out,
 )
 from otf.commands.fitting import count, decide_stress, finish, model_settings
 from otf.commands.labeller import Labeller, is_complete
@@ -88,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     require_exists(arguments.pool)
     settings = model_settings(arguments.input)
     reading = read_labelled(arguments.pool)
-    warn_left_out(reading, arguments.pool)
+    require_frames(reading, arguments.pool)
     pool = reading.frames
     reference = reference_for(settings, pool)
     labeller = Labeller(pool, labelled, reference, fingerprints=reading.fingerprints)

@@ -23,6 +23,7 @@ from otf.store.labelled import (
     UNCONVERGED,
     Reading,
     labelled_frame,
+    require_volume,
 )
 from otf.store.text import element_of_label, lines_of, to_float
 from otf.units import BOHR, KBAR, RYDBERG
@@ -137,7 +138,7 @@ class _Parser:
     def _label(self, line: str, words: list[str]) -> None:
         if "Self-consistent Calculation" in line:
             self._start()
-        elif words[:1] == ["!"]:
+        elif words[:1] in (["!"], ["!!"]):  # !! after the loop of exact exchange
             self._open().energy = RYDBERG * self._quantity(words, before="Ry")
         elif "convergence has been achieved" in line:
             self._open().converged = True
@@ -149,12 +150,12 @@ class _Parser:
             self._stress(words)
 
     def _start(self) -> None:
-        """Begin a step; hybrid functionals begin several times for one."""
-        is_again = self.step is not None and self.step.energy is None
-        if not is_again:
+        """Begin a step; exact exchange begins several times for one."""
+        is_again = self.step is not None and self.step.forces is None
+        if self.is_new:
             self._close()
-            if not self.is_new:
-                raise self.lines.wrong("no new positions since the step before")
+        elif not is_again:
+            raise self.lines.wrong("the positions of this step are lost")
         self.is_new = False
         self.step = _Labels(self.lines.number)
 
@@ -284,7 +285,7 @@ class _Parser:
             raise StoreError(f"{where}: converged, but has no energy (a line with !)")
         if self.cell is None or self.positions is None or self.numbers is None:
             raise StoreError(f"{where}: has no cell or no positions")
-        self._require_volume(where)
+        require_volume(self.cell, self._known(self.volume, "unit-cell volume"), where)
         c = Configuration(
             numbers=self.numbers,
             positions=self.positions,
@@ -296,15 +297,6 @@ class _Parser:
                 c, where, energy=step.energy, forces=step.forces, stress=step.stress
             )
         )
-
-    def _require_volume(self, where: str) -> None:
-        said = self._known(self.volume, "unit-cell volume")
-        volume = abs(float(np.linalg.det(self._known(self.cell, "cell"))))
-        if abs(said - volume) > 1e-3 + 1e-4 * volume:
-            raise StoreError(
-                f"{where}: the volume said is {said:.3f} A^3, but the cell has "
-                f"{volume:.3f}"
-            )
 
     def reading(self) -> Reading:
         """Return all frames."""

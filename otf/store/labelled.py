@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from otf.configuration import VOIGT, Configuration, FloatArray, Labels, masked_stress
 from otf.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 CLOSEST = 0.1  # angstrom; nearer atoms are one atom written twice
 UNCONVERGED = "SCF not converged"
@@ -159,6 +164,35 @@ def whole_labels(c: Configuration, labels: Labels, where: str) -> WholeLabels:
 
 
 # --------------------------------------------------------------------------- checks
+def require_alike(frames: Sequence[LabelledFrame], path: Path) -> None:
+    """Raise StoreError when some steps of one run have a stress and others none."""
+    n_stress = sum(bool(labels.stress_mask.any()) for _, labels in frames)
+    if 0 < n_stress < len(frames):
+        raise StoreError(
+            f"{path}: {n_stress} of {len(frames)} steps have a stress, expected all or "
+            "none: a part of the file is lost"
+        )
+
+
+def require_volume(cell: FloatArray, said: float, where: str) -> None:
+    """Raise StoreError when a file says another volume than its cell has.
+
+    Parameters
+    ----------
+    cell
+        (3, 3) angstrom, with the 5 digits or more that programs print.
+    said
+        angstrom^3, with 2 digits or more behind the point.
+    where
+        File and frame, for errors.
+    """
+    volume = abs(float(np.linalg.det(cell)))
+    if abs(volume - said) > 0.01 + 1e-4 * volume:
+        raise StoreError(
+            f"{where}: says a volume of {said:.2f} A^3, but its cell has {volume:.2f}"
+        )
+
+
 def require_sound(c: Configuration, where: str) -> None:
     """Raise StoreError unless a structure is one: finite, with elements and a cell.
 

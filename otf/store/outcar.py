@@ -22,6 +22,8 @@ from otf.store.labelled import (
     UNCONVERGED,
     Reading,
     labelled_frame,
+    require_alike,
+    require_volume,
 )
 from otf.store.text import element_of, element_of_label, lines_of
 from otf.units import KBAR
@@ -196,12 +198,7 @@ class _Parser:
         where = f"{self.lines.path}, ionic step {self.n_steps} (line {step.line})"
         if step.cell is None or step.volume is None or step.positions is None:
             raise StoreError(f"{where}: has no cell with its volume")
-        volume = abs(float(np.linalg.det(step.cell)))
-        if abs(volume - step.volume) > 0.02 + 1e-4 * volume:
-            raise StoreError(
-                f"{where}: says a volume of {step.volume} A^3, but its cell has "
-                f"{volume:.2f}"
-            )
+        require_volume(step.cell, step.volume, where)
         if step.stress_announced and step.stress is None:
             raise StoreError(f"{where}: the line 'in kB' of its stress is lost")
         return labelled_frame(
@@ -281,11 +278,6 @@ class _Parser:
             self.left_out[INCOMPLETE] = 1
         if not self.n_steps and not self.left_out[INCOMPLETE]:
             raise StoreError(f"{path}: holds no ionic step")
-        n_stress = sum(labels.stress_mask.any() for _, labels in self.frames)
-        if 0 < n_stress < len(self.frames):
-            raise StoreError(
-                f"{path}: {n_stress} of {len(self.frames)} steps have a stress, "
-                "expected all or none: a part of the file is lost"
-            )
+        require_alike(self.frames, path)
         notes = () if self.ended else (NO_END,)
         return Reading.of(self.frames, left_out=self.left_out, notes=notes)

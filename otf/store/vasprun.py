@@ -23,6 +23,8 @@ from otf.store.labelled import (
     UNCONVERGED,
     Reading,
     labelled_frame,
+    require_alike,
+    require_volume,
 )
 from otf.store.text import element_of, open_bytes, to_float
 from otf.units import KBAR
@@ -105,12 +107,7 @@ class _Steps:
         self.left_out[INCOMPLETE] = self.n_opened - self.n_steps
         if not self.n_opened:
             raise StoreError(f"{self.path}: holds no ionic step")
-        n_stress = sum(labels.stress_mask.any() for _, labels in self.frames)
-        if 0 < n_stress < len(self.frames):
-            raise StoreError(
-                f"{self.path}: {n_stress} of {len(self.frames)} steps have a stress, "
-                "expected all or none: a part of the file is lost"
-            )
+        require_alike(self.frames, self.path)
         notes = (NO_END,) if self.is_cut else ()
         return Reading.of(self.frames, left_out=self.left_out, notes=notes)
 
@@ -155,17 +152,12 @@ class _Steps:
         cell = self._needed(step, "structure/crystal/varray[@name='basis']", 3)
         scaled = self._needed(step, "structure/varray[@name='positions']", n)
         said = step.findtext("structure/crystal/i[@name='volume']")
-        volume = abs(float(np.linalg.det(cell)))
-        if said is not None and abs(self._float(said, "volume") - volume) > (
-            1e-3 + 1e-4 * volume
-        ):
-            raise StoreError(
-                f"{self.where}: says a volume of {said.strip()} A^3, but its cell has "
-                f"{volume:.3f}"
-            )
+        if said is not None:
+            require_volume(cell, self._float(said, "volume"), self.where)
         energy = step.findtext("energy/i[@name='e_fr_energy']")
         if energy is None:
             raise StoreError(f"{self.where}: has no e_fr_energy")
+        work = self.external * abs(float(np.linalg.det(cell)))
         forces = self._array(step, "varray[@name='forces']", n)
         stress = self._array(step, "varray[@name='stress']", 3)
         self._require_named(step, (forces is not None) + (stress is not None))
@@ -178,7 +170,7 @@ class _Steps:
                     pbc=np.ones(3, dtype=np.bool_),
                 ),
                 self.where,
-                energy=self._float(energy, "e_fr_energy") - self.external * volume,
+                energy=self._float(energy, "e_fr_energy") - work,
                 forces=forces,
                 stress=None if stress is None else -KBAR * stress,
             )
