@@ -623,6 +623,21 @@ def test_a_defect_is_one_clear_line(tmp_path, name, old, new, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("share", [0.45, 0.71, 0.9])
+def test_a_run_of_cp2k_that_was_killed_keeps_its_whole_steps(tmp_path, share):
+    for name in ("h2.out", "h2-pos-1.xyz", "h2-frc-1.xyz", "h2-1.cell"):
+        shutil.copy(DATA / name, tmp_path / name)
+    whole = read(tmp_path / "h2.out").frames
+    for name in ("h2-frc-1.xyz", "h2-1.cell", "h2-pos-1.xyz"):
+        text = (DATA / name).read_text()
+        (tmp_path / name).write_text(text[: int(share * len(text))])
+        reading = read(tmp_path / "h2.out")
+        n_frames = len(reading.frames)
+        assert_same(reading.frames, whole[:n_frames])
+        assert 0 < n_frames < 4
+        assert reading.left_out["cut short at the end of the file"] >= 1
+
+
 @pytest.mark.parametrize(
     "name", ["emt.OUTCAR", "emt.vasprun.xml", "silicon_vc-relax.pwo"]
 )

@@ -44,6 +44,8 @@ def text_samples():
 # Formats in which a file says where it ends or how many frames it has, or in which a
 # lost key cannot be told from one that never was.
 COUNTED = {"ml-ab", "vasprun", "outcar", "espresso"}
+# What a run was writing when it was killed must not be read.
+LOGS = {"vasprun", "outcar", "espresso", "cp2k-xyz", "cp2k-output"}
 
 
 # --------------------------------------------------------------------------- mutations
@@ -105,6 +107,10 @@ def cut_off(rng, text):
     k = rng.randrange(1, last)
     # a word cut in its middle may be another valid number
     return text[: text.rfind("\n", 0, k) + 1]
+
+
+def cut_anywhere(rng, text):
+    return text[: rng.randrange(1, len(text))]
 
 
 def join_lines(rng, text):
@@ -179,10 +185,11 @@ def test_a_damaged_text_is_refused_or_read_rightly(tmp_path, name):
     first = tmp_path / files[0]
     elements = (79, 29) if name == "mlip-cfg" else ()
     whole = read_labelled(first, name=name, elements=elements)
+    mutations = MUTATIONS + ([cut_anywhere] if name in LOGS else [])
     rng = random.Random(SEED)
     n_refused = 0
     for k in range(N_MUTATIONS):
-        file, mutate = rng.choice(files), rng.choice(MUTATIONS)
+        file, mutate = rng.choice(files), rng.choice(mutations)
         (tmp_path / file).write_text(mutate(rng, texts[file]))
         reading, complaint = outcome(first, name, elements)
         n_refused += reading is None

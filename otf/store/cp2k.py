@@ -13,6 +13,7 @@ cycles converged, and the stress (GPa, with the sign of a pressure). The stress 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,12 @@ import numpy as np
 
 from otf.configuration import Configuration
 from otf.errors import StoreError
-from otf.store.labelled import UNCONVERGED, Reading, labelled_frame
-from otf.store.text import element_of_label, lines_of
+from otf.store.labelled import INCOMPLETE, UNCONVERGED, Reading, labelled_frame
+from otf.store.text import FileEndsError, element_of_label, lines_of, log_lines_of
 from otf.units import BOHR, GPA, HARTREE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from otf.configuration import BoolArray, FloatArray, IntArray, Labels
@@ -100,9 +101,10 @@ def read_cp2k_xyz(path: Path) -> Reading:
             f"{path}: is no file of positions; give PROJECT-pos-1.xyz, beside which "
             "its forces and cells are found"
         )
-    frames = [frame for _, frame in _trajectory(path)]
+    pairs, n_cut = _trajectory(path)
+    frames = [frame for _, frame in pairs]
     notes = ("SCF convergence is not known: give the main output of CP2K instead",)
-    return Reading.of(frames, notes=notes)
+    return Reading.of(frames, left_out={INCOMPLETE: n_cut}, notes=notes)
 
 
 def read_cp2k_output(path: Path) -> Reading:
@@ -125,9 +127,10 @@ def read_cp2k_output(path: Path) -> Reading:
     # The file has more digits than the output.
     has_forces = positions.with_name(f"{project}-frc-1.xyz").is_file()
     frames: list[LabelledFrame] = []
-    left_out = {UNCONVERGED: 0, UNMATCHED: 0}
+    pairs, n_cut = _trajectory(positions)
+    left_out = {UNCONVERGED: 0, UNMATCHED: 0, INCOMPLETE: n_cut}
     at = 0
-    for energy, (c, labels) in _trajectory(positions):
+    for energy, (c, labels) in pairs:
         match = next(
             (k for k in range(at, len(cycles)) if _is_same(cycles[k].energy, energy)),
             None,
@@ -162,20 +165,31 @@ def _is_same(one: float, other: float) -> bool:
 
 
 # ---------------------------------------------------------------------- the trajectory
-def _trajectory(path: Path) -> Iterator[tuple[float, LabelledFrame]]:
-    """Yield energies as written, hartree, and frames without stress."""
+def _trajectory(path: Path) -> tuple[list[tuple[float, LabelledFrame]], int]:
+    """Return energies as written, hartree, with frames, and how many are cut short.
+
+    The files of a run that was killed end at different steps.
+    """
     project, _, tail = path.name.rpartition("-pos-")
     stem = f"{project}-{tail.removesuffix('.gz').removesuffix('.xyz')}"
-    steps = _read_xyz(path)
+    steps, is_cut = _read_xyz(path)
     beside = path.with_name(f"{project}-frc-{tail}")
-    forces = _read_xyz(beside) if beside.is_file() else {}
+    forces, is_beside_cut = _read_xyz(beside) if beside.is_file() else ({}, False)
     cells = _read_cells(path.with_name(stem))
+    ends = min(
+        max(forces) if is_beside_cut else max(steps),
+        max(steps) if cells.fixed is not None else max(cells.steps, default=-1),
+    )
+    frames, n_cut = [], int(is_cut)
     for number, step in steps.items():
         where = f"{path}, step {number} (line {step.line})"
         cell = cells.steps.get(number, cells.fixed)
+        force = forces.get(number)
+        if number > ends:
+            n_cut += 1
+            continue
         if cell is None:
             raise StoreError(f"{where}: {stem}.cell does not have this step")
-        force = forces.get(number)
         if force is not None and not (
             np.array_equal(force.numbers, step.numbers)
             and _is_same(force.energy, step.energy)
@@ -190,13 +204,15 @@ def _trajectory(path: Path) -> Iterator[tuple[float, LabelledFrame]]:
             energy=step.energy * HARTREE,
             forces=None if force is None else force.table * HARTREE / BOHR,
         )
-        yield step.energy, frame
+        frames.append((step.energy, frame))
+    return frames, n_cut
 
 
-def _read_xyz(path: Path) -> dict[int, _Step]:
-    """Return the steps of a file of positions or forces by their numbers."""
+def _read_xyz(path: Path) -> tuple[dict[int, _Step], bool]:
+    """Return the steps of a file by their numbers, and whether the last is cut."""
     steps: dict[int, _Step] = {}
-    with lines_of(path) as lines:
+    is_cut = True
+    with log_lines_of(path) as lines, suppress(FileEndsError):
         for line in lines:
             n_atoms = lines.count(line.strip(), "the number of atoms")
             number, step = _xyz_step(lines, n_atoms)
@@ -205,9 +221,10 @@ def _read_xyz(path: Path) -> dict[int, _Step]:
             if not n_atoms:
                 raise lines.wrong("a step without atoms")
             steps[number] = step
+        is_cut = lines.is_cut
     if not steps:
         raise StoreError(f"{path}: holds no frames")
-    return steps
+    return steps, is_cut
 
 
 def _xyz_step(lines: Lines, n_atoms: int) -> tuple[int, _Step]:
@@ -245,7 +262,7 @@ def _read_cells(stem: Path) -> _Cells:
 
 def _read_cell_file(path: Path) -> dict[int, FloatArray]:
     cells: dict[int, FloatArray] = {}
-    with lines_of(path) as lines:
+    with log_lines_of(path) as lines:
         for line in lines:
             if not line.strip() or line.startswith("#"):
                 continue
@@ -315,10 +332,11 @@ class _Output:
 
 def _output(path: Path) -> tuple[str, list[_Cycle]]:
     """Return the name of the project and the energies in a main output."""
-    with lines_of(path) as lines:
+    with log_lines_of(path) as lines:
         output = _Output(lines)
-        for line in lines:
-            output.take(line)
+        with suppress(FileEndsError):
+            for line in lines:
+                output.take(line)
     if not output.project:
         raise StoreError(f"{path}: does not name its project")
     cycles = output.cycles

@@ -10,6 +10,7 @@ Ry/bohr, stress in Ry/bohr^3 with the sign of a pressure.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +26,7 @@ from otf.store.labelled import (
     labelled_frame,
     require_volume,
 )
-from otf.store.text import element_of_label, lines_of, to_float
+from otf.store.text import FileEndsError, element_of_label, log_lines_of, to_float
 from otf.units import BOHR, KBAR, RYDBERG
 
 if TYPE_CHECKING:
@@ -67,10 +68,11 @@ def read_espresso(path: Path) -> Reading:
     StoreError
         When the file is damaged or not of pw.x.
     """
-    with lines_of(path) as lines:
+    with log_lines_of(path) as lines:
         parser = _Parser(lines)
-        for line in lines:
-            parser.take(line)
+        with suppress(FileEndsError):  # in a step, which is then not among the frames
+            for line in lines:
+                parser.take(line)
         return parser.reading()
 
 
@@ -277,7 +279,7 @@ class _Parser:
             self.left_out[INCOMPLETE if cut else UNCONVERGED] += 1
             return
         where = f"{self.lines.path}, step from line {step.line}"
-        lacks = step.energy is None or step.forces is None
+        lacks = step.energy is None or step.forces is None or self._lacks_stress(step)
         if lacks and is_last and not self.done:
             self.left_out[INCOMPLETE] += 1
             return
@@ -297,6 +299,13 @@ class _Parser:
                 c, where, energy=step.energy, forces=step.forces, stress=step.stress
             )
         )
+
+    def _lacks_stress(self, step: _Labels) -> bool:
+        """Return whether a step has no stress, but the one before has."""
+        if step.stress is not None or not self.frames:
+            return False
+        _, labels = self.frames[-1]
+        return bool(labels.stress_mask.any())
 
     def reading(self) -> Reading:
         """Return all frames."""

@@ -9,6 +9,7 @@ the line "in kB": kbar, with the sign of a pressure, in the order XX YY ZZ XY YZ
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from otf.store.labelled import (
     require_alike,
     require_volume,
 )
-from otf.store.text import element_of, element_of_label, lines_of
+from otf.store.text import FileEndsError, element_of, element_of_label, log_lines_of
 from otf.units import KBAR
 
 if TYPE_CHECKING:
@@ -78,10 +79,11 @@ def read_outcar(path: Path) -> Reading:
     StoreError
         When the file is damaged or none of VASP's.
     """
-    with lines_of(path) as lines:
+    with log_lines_of(path) as lines:
         parser = _Parser(lines)
-        for line in lines:
-            parser.take(line)
+        with suppress(FileEndsError):  # in a step, which is then not among the frames
+            for line in lines:
+                parser.take(line)
         return parser.reading()
 
 

@@ -65,6 +65,10 @@ def to_float(token: str) -> float:
     return value
 
 
+class FileEndsError(StoreError):
+    """A file that ends in the middle of what it says."""
+
+
 class Lines:
     """The lines of a text file, one after the other, with the number of the last.
 
@@ -96,11 +100,15 @@ class Lines:
         if self._kept:
             self.number += 1
             return self._kept.pop()
-        line = self._handle.readline()
+        line = self._read()
         if not line:
             return None
         self.number += 1
         return line.rstrip("\r\n")
+
+    def _read(self) -> str:
+        """Return a line as it is; empty after the last."""
+        return self._handle.readline()
 
     def back(self, line: str) -> None:
         """Give the last line back: it comes again."""
@@ -112,12 +120,12 @@ class Lines:
 
         Raises
         ------
-        StoreError
+        FileEndsError
             When the file ends before ``what``.
         """
         line = self.next()
         if line is None:
-            raise StoreError(
+            raise FileEndsError(
                 f"{self.path}: ends after line {self.number}, where {what} is expected"
             )
         return line
@@ -127,7 +135,7 @@ class Lines:
 
         Raises
         ------
-        StoreError
+        FileEndsError
             When the file ends before ``what``.
         """
         while not (line := self.take(what)).strip():
@@ -179,6 +187,26 @@ class Lines:
         return np.array(rows, dtype=np.float64).reshape(n_rows, n_columns)
 
 
+class LogLines(Lines):
+    """Lines of a program that may still run: what it is writing is not given.
+
+    The last number of a line without an end may lack digits.
+
+    Attributes
+    ----------
+    is_cut : whether the last line had no end
+    """
+
+    is_cut = False
+
+    def _read(self) -> str:
+        line = super()._read()
+        if line.endswith("\n"):
+            return line
+        self.is_cut = bool(line)
+        return ""
+
+
 @contextmanager
 def lines_of(path: Path) -> Iterator[Lines]:
     """Open a text file, plain or gzipped.
@@ -190,11 +218,30 @@ def lines_of(path: Path) -> Iterator[Lines]:
     StoreError
         When it cannot be opened.
     """
+    with _opened(path) as text:
+        yield Lines(path, text)
+
+
+@contextmanager
+def log_lines_of(path: Path) -> Iterator[LogLines]:
+    """Open the output of a program, plain or gzipped, as ``lines_of`` does.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be opened.
+    """
+    with _opened(path) as text:
+        yield LogLines(path, text)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
     with (
         open_bytes(path) as raw,
         io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="\n") as text,
     ):
-        yield Lines(path, text)
+        yield text
 
 
 def element_of(symbol: str) -> int | None:
