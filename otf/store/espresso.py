@@ -116,9 +116,6 @@ class _Parser:
             self.alat = self.lines.floats(words[1:2], 1, "celldm(1)")[0] * BOHR
         elif "number of atoms/cell" in line:
             self.n_atoms = self.lines.count(words[-1], "number of atoms/cell")
-        elif "celldm(1)=" in line:
-            # more digits than alat
-            self.alat = self.lines.floats(words[1:2], 1, "celldm(1)")[0] * BOHR
         elif "unit-cell volume" in line:
             self._close()
             self.cell = None  # a new one follows

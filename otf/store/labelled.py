@@ -95,16 +95,15 @@ def labelled_frame(
     require_sound(configuration, where)
     if np.isfinite(energy):
         require_finite(np.array(energy), "energy", where)
-    n_atoms = configuration.n_atoms
-    if forces is not None:
-        require_finite(forces, "forces", where)
-    if stress is not None:
-        require_finite(stress, "stress", where)
+    require_finite(forces, "forces", where)
+    require_finite(stress, "stress", where)
     if stress is not None and stress.shape == (3, 3):
         stress = voigt_of(stress)
     labels = Labels(
         energy=energy,
-        forces=np.full((n_atoms, 3), np.nan) if forces is None else forces,
+        forces=np.full((configuration.n_atoms, 3), np.nan)
+        if forces is None
+        else forces,
         stress=masked_stress(
             np.full(6, np.nan) if stress is None else stress, configuration.pbc
         ),
