@@ -36,6 +36,7 @@ from otf.recording import JournalBook
 from otf.settings.start import starting_point
 from otf.state import State
 from otf.store.formats import read_labelled
+from otf.store.schema import RunFolder
 from otf.store.scratch import ScratchRows
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from otf.settings.system import Reference as ReferenceSection
     from otf.store.checkpoint import Checkpoint
     from otf.store.journal import Journal
-    from otf.store.schema import RunFolder
 
 # An atom that crosses this share of the cutoff in one step has left the dynamics.
 LARGEST_STEP = 0.2
@@ -141,6 +141,7 @@ def build_learning(
 ) -> LearningPotential:
     """Return the potential of a run that learns; its rows lie where that says."""
     learning = settings.learning
+    assert settings.reference is not None  # the settings refuse to learn without one
     species = sorted({int(z) for z in configuration.numbers})
     goal = learning.goal_force_rmse_eV_per_A or learning.max_force_error_eV_per_A
     planned = settings.dynamics.n_steps
@@ -164,6 +165,7 @@ def build_learning(
             rattles=tuple(learning.initial_rattles_A),
             seed=settings.seed,
             latency=learning.retrain_latency_steps,
+            max_failures=settings.reference.max_failures,
         ),
     )
 
@@ -226,7 +228,7 @@ def build_reference(
     """
     if not settings.is_learning or settings.reference is None:
         return None
-    section, directory = settings.reference, settings.directory / "reference"
+    section, directory = settings.reference, RunFolder(settings.directory).reference
     code = build_code(section, directory)
     book = None
     if journal is not None:

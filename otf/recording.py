@@ -16,9 +16,11 @@ from otf.deploy.provenance import (
 from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.constraints import temperature
 from otf.store.entries import Decision as DecisionEntry
+from otf.store.entries import Failure as FailureEntry
 from otf.store.entries import Label, Retrain
 from otf.store.frames import Frame
 from otf.store.labels import LabelBook, label_key
+from otf.store.quarantine import put_aside
 from otf.store.thermo import ThermoRow
 from otf.units import FS, GPA
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, Labels
     from otf.learning.audit import Verdict
-    from otf.learning.potential import Decision, LearningPotential
+    from otf.learning.potential import Decision, Failure, LearningPotential
     from otf.models.interface import FitReport
     from otf.potential import Prediction
     from otf.settings import Settings
@@ -119,10 +121,10 @@ class JournalBook:
 
 
 class JournalLog:
-    """The words of a learning potential, written to the journal."""
+    """The words of a learning potential, written to the journal of a run."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, files: RunFiles) -> None:
+        self._journal, self._folder = files.journal, files.folder
 
     def decision(self, decision: Decision) -> None:
         """Write a reference call with what the model had predicted."""
@@ -165,6 +167,23 @@ class JournalLog:
                 stress_rmse=report.errors.stress,
                 clamps=list(report.clamps),
                 seconds=seconds,
+            )
+        )
+
+    def failure(self, failure: Failure) -> None:
+        """Put a structure aside with what its code wrote, and write that it failed."""
+        folder = put_aside(
+            self._folder,
+            failure.configuration,
+            step=failure.step,
+            text=f"{failure.reason}: {failure.text}",
+        )
+        self._journal.write(
+            FailureEntry(
+                step=failure.step,
+                reason=str(failure.reason),
+                text=failure.text,
+                folder=folder.name,
             )
         )
 

@@ -252,7 +252,7 @@ def _assemble(
     if settings.is_learning:
         reference = build_reference(settings, journal=files.journal)
         assert reference is not None  # the settings refuse to learn without one
-        log = JournalLog(files.journal)
+        log = JournalLog(files)
         rows = build_row_memory(settings, files.folder)
         if checkpoint is None:
             potential = build_learning(

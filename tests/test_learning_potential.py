@@ -14,7 +14,12 @@ from otf.errors import OTFError, ReferenceFailure
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
 from otf.learning.policy import Calibrated, Reason, Rules
-from otf.learning.potential import Decision, LearningOptions, LearningPotential
+from otf.learning.potential import (
+    Decision,
+    Failure,
+    LearningOptions,
+    LearningPotential,
+)
 from otf.models.archive import model_from_arrays
 from otf.models.bayesian_linear import BayesianLinear
 from otf.potential import Untrusted
@@ -26,12 +31,29 @@ class Log:
     def __init__(self):
         self.decisions: list[Decision] = []
         self.fits: list[int] = []
+        self.failures: list[Failure] = []
 
     def decision(self, decision):
         self.decisions.append(decision)
 
     def retrain(self, step, report, seconds):
         self.fits.append(step)
+
+    def failure(self, failure):
+        self.failures.append(failure)
+
+
+class Broken:
+    """Gives no labels."""
+
+    def label(self, configuration):
+        raise ReferenceFailure("the SCF did not converge")
+
+    def fingerprint(self, configuration):
+        return "x"
+
+    def close(self):
+        pass
 
 
 def silicon(rattle: float = 0.0, seed: int = 0, scale: float = 1.0) -> Configuration:
@@ -356,3 +378,72 @@ def test_state_and_model_arrays_restore_a_twin_to_the_bit(reference):
         assert np.array_equal(ours.forces, theirs.forces)
         assert ours.labelled == theirs.labelled
     assert potential.n_calls == twin.n_calls
+
+
+# ----------------------------------------------------------------- without labels
+
+
+def test_a_sampled_step_without_labels_is_predicted_and_put_aside(reference):
+    potential, log = calm(reference, 0)
+    potential.reference = Broken()
+    known, odd = len(log.decisions), silicon(0.3, seed=99)
+    first = potential.predict([odd], step=50)[0]
+    assert len(log.decisions) == known
+    assert [(f.step, f.reason) for f in log.failures] == [(50, Reason.SAMPLE)]
+    assert log.failures[0].configuration is odd
+    assert not first.labelled
+    np.testing.assert_array_equal(first.forces, potential.model.predict(odd).forces)
+    # the next call is as far away as after a label
+    potential.predict([odd], step=59)
+    assert len(log.failures) == 1
+    potential.predict([odd], step=60)
+    assert len(log.failures) == 2
+
+
+def test_a_critical_step_without_labels_is_not_to_be_trusted(trained):
+    potential, log = trained
+    potential.reference = Broken()
+    with pytest.raises(Untrusted, match="no labels of a step that needs them"):
+        potential.predict([silicon(0.3, seed=99)], step=50)
+    assert [f.reason for f in log.failures] == [Reason.CRITICAL]
+
+
+def test_an_audit_without_labels_is_repeated_an_interval_later(trained):
+    potential, log = trained
+    potential.auditor = Auditor(10_000, goal=0.3)
+    potential.reference = Broken()
+    calm = silicon(0.1, seed=3)
+    for step in range(1000):
+        potential.predict([calm], step=step)
+    interval = potential.auditor.interval
+    assert [f.reason for f in log.failures] == [Reason.AUDIT] * (999 // interval)
+    assert np.diff([f.step for f in log.failures]).tolist() == [interval] * (
+        len(log.failures) - 1
+    )
+
+
+def test_too_many_structures_without_labels_stop_a_run(reference):
+    potential, log = calm(reference, 0)
+    potential.reference = Broken()
+    odd = silicon(0.3, seed=99)
+    for k in range(5):
+        potential.predict([odd], step=50 + 10 * k)
+    with pytest.raises(ReferenceFailure, match="6 structures got no labels") as caught:
+        potential.predict([odd], step=100)
+    assert "max_failures = 5" in str(caught.value)
+    assert len(log.failures) == 6
+
+
+def test_a_reference_that_gives_no_first_label_stops_a_run_at_once():
+    potential, log = learning(Broken())
+    with pytest.raises(ReferenceFailure, match="did not converge"):
+        potential.predict([silicon()], step=0)
+    assert len(log.failures) == 1
+
+
+def test_a_roll_back_counts_the_frames_that_got_labels(trained):
+    potential, log = trained
+    potential.reference = Broken()
+    frames = [silicon(0.15, seed=200 + k) for k in range(3)]
+    assert potential.learn_after_rollback(frames, 10) == 0
+    assert len(log.failures) == 3

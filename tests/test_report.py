@@ -100,6 +100,7 @@ def view(tmp_path):
             Retrain(step=k, n_frames=5 + k, n_references=40 + k, s_w=1.0, s_v=2.0)
             for k in range(0, 60, 6)
         ],
+        failures=[],
         rollbacks=[
             Rollback(step=33, to_step=20, reason="atoms <1> & 2 too close", stream=1)
         ],
@@ -219,6 +220,7 @@ def test_a_run_that_has_just_begun_has_a_page(view):
         labels=[],
         decisions=[],
         retrains=[],
+        failures=[],
         rollbacks=[],
         stages=[],
         thermo=empty,

@@ -53,6 +53,7 @@ class Standing:
     error_eV_per_A, threshold_eV_per_A : e and t
     max_spilling : of the last printed step
     n_local_references : of all elements
+    n_failures : structures the reference gave no labels for
     n_rollbacks : returns to an earlier step
     audit_force_rmse_eV_per_A : over all audits; None without
     seconds_per_step : wall clock, labels included; None before the first checkpoint
@@ -73,6 +74,7 @@ class Standing:
     threshold_eV_per_A: float  # noqa: N815
     max_spilling: float
     n_local_references: int
+    n_failures: int
     n_rollbacks: int
     audit_force_rmse_eV_per_A: float | None  # noqa: N815
     seconds_per_step: float | None
@@ -162,6 +164,7 @@ def standing_of(view: RunView) -> Standing:
         threshold_eV_per_A=_last(view, "threshold_eV_per_A"),
         max_spilling=_last(view, "max_spilling"),
         n_local_references=view.retrains[-1].n_references if view.retrains else 0,
+        n_failures=len(view.failures),
         n_rollbacks=len(view.rollbacks),
         audit_force_rmse_eV_per_A=_audit_rmse(view),
         seconds_per_step=pace,
@@ -187,6 +190,8 @@ def in_words(standing: Standing) -> str:
     }
     if standing.audit_force_rmse_eV_per_A is not None:
         lines["audits"] = f"force RMSE {standing.audit_force_rmse_eV_per_A:.3f} eV/A"
+    if standing.n_failures:
+        lines["without labels"] = f"{standing.n_failures} structures, in quarantine/"
     if standing.n_rollbacks:
         lines["roll-backs"] = str(standing.n_rollbacks)
     if standing.seconds_per_step and standing.ns_per_day:

@@ -73,6 +73,7 @@ class Auditor:
         self.enabled = enabled
         self._calls: list[int] = []
         self._audits: list[tuple[int, float, int]] = []  # step, sum of squares, number
+        self._tried = 0  # step of the last audit, or of one that got no labels
 
     @property
     def interval(self) -> int:
@@ -96,8 +97,7 @@ class Auditor:
 
     def due(self, step: int) -> bool:
         """Return whether a predicted step should be labelled as an audit."""
-        last = self._audits[-1][0] if self._audits else 0
-        if not self.enabled or step - last < self.interval:
+        if not self.enabled or step - self._tried < self.interval:
             return False
         window = min(self._window, step)
         recent = sum(1 for s in self._calls if s > step - window)
@@ -107,8 +107,13 @@ class Auditor:
         """Remember a reference call that was no audit."""
         self._calls.append(step)
 
+    def failed(self, step: int) -> None:
+        """Remember an audit that got no labels: the next comes an interval later."""
+        self._tried = step
+
     def audited(self, step: int, errors: FloatArray) -> None:
         """Remember an audit; errors are its force components, NaN where unknown."""
+        self._tried = step
         known = errors[np.isfinite(errors)]
         self._audits.append((step, float((known**2).sum()), known.size))
 
@@ -144,9 +149,11 @@ class Auditor:
         return {
             "calls": np.array(self._calls, dtype=np.int64),
             "audits": np.array(self._audits, dtype=np.float64).reshape(-1, 3),
+            "tried": np.array(self._tried),
         }
 
     def restore(self, state: Arrays) -> None:
         """Take up the calls and audits of another instance."""
         self._calls = [int(s) for s in state["calls"]]
         self._audits = [(int(a), float(b), int(c)) for a, b, c in state["audits"]]
+        self._tried = int(state["tried"])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from otf.calculators.geometry import DistanceGate, require_sane_distances
+from otf.errors import ReferenceFailure
 from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
 from otf.learning.policy import Assessment, Reason, decide
@@ -78,6 +79,24 @@ class Decision:
         return float(self.before.uncertainty.spilling.max())
 
 
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """A structure that the reference gave no labels for.
+
+    Attributes
+    ----------
+    step : the sampler's clock
+    reason : why the reference was called
+    configuration : the structure
+    text : why there are no labels, in one line
+    """
+
+    step: int
+    reason: Reason
+    configuration: Configuration
+    text: str
+
+
 class _Part(Protocol):
     def state(self) -> Arrays: ...
 
@@ -95,6 +114,10 @@ class LearningLog(Protocol):
         """Write one fit and the wall time it took."""
         ...
 
+    def failure(self, failure: Failure) -> None:
+        """Put a structure without labels aside, with what its code wrote."""
+        ...
+
 
 @dataclass(frozen=True)
 class LearningOptions:
@@ -110,6 +133,7 @@ class LearningOptions:
     minimum_frames : labelled frames a species must be in before it is predicted
     latency : steps after a label at which the model that knows it enters, while the
         fit runs beside; 0 for fits the run waits for
+    max_failures : structures without labels that are put aside before a run stops
     """
 
     rattles: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
@@ -119,6 +143,7 @@ class LearningOptions:
     rollback_labels: int = 3
     minimum_frames: int = 3
     latency: int = 0
+    max_failures: int = 5
 
 
 class LearningPotential:
@@ -156,6 +181,7 @@ class LearningPotential:
         self.auditor = auditor
         self.options = options or LearningOptions()
         self.n_calls = 0
+        self.n_failures = 0
         self.generation = 0  # grows with every change of the model's arrays
         self.last = Assessment(None, np.zeros(0), policy.threshold)
         self._log = log
@@ -280,6 +306,11 @@ class LearningPotential:
             self._call(copy, step, Reason.START)
         if not self._queue:
             self._call(c, step, Reason.START)
+        if not self._queue:
+            raise ReferenceFailure(
+                "the reference gave no labels of the first structure and its copies "
+                "(input file: [reference])"
+            )
         self._retrain(step)
 
     def _learn_step(
@@ -292,11 +323,15 @@ class LearningPotential:
     ) -> Prediction:
         """Label a step, fit when it is time, and return what the atoms move on."""
         recent = step - self._last_label < self.options.recent_label
+        urgent = reason in (Reason.CRITICAL, Reason.SPECIES)
         labels = self._call(c, step, reason, before)
+        if labels is None:
+            if urgent:
+                raise Untrusted(c, f"no labels of a step that needs them ({reason})")
+            return replace(before, surface=self._surface)
         if reason is Reason.CRITICAL and recent:
             self._call_rattled(c, step)
         after = before
-        urgent = reason in (Reason.CRITICAL, Reason.SPECIES)
         waits = self.options.latency > 0 and not urgent
         if waits:
             self._begin(step)
@@ -326,9 +361,13 @@ class LearningPotential:
         step: int,
         reason: Reason,
         before: Prediction | None = None,
-    ) -> Labels:
-        """Label a configuration, queue it, and keep all books."""
-        labels = self.reference.label(c)
+    ) -> Labels | None:
+        """Label a configuration, queue it, and keep all books; None for no labels."""
+        try:
+            labels = self.reference.label(c)
+        except ReferenceFailure as error:
+            self._failed(Failure(step, reason, c, str(error)))
+            return None
         self.n_calls += 1
         self.policy.called()
         audit = reason is Reason.AUDIT
@@ -345,6 +384,29 @@ class LearningPotential:
             Decision(step, reason, self.policy.threshold, c, labels, before)
         )
         return labels
+
+    def _failed(self, failure: Failure) -> None:
+        """Put a structure aside; too many of them, or the very first, end the run.
+
+        Raises
+        ------
+        ReferenceFailure
+            In that case.
+        """
+        self._log.failure(failure)
+        self.n_failures += 1
+        if self.model.n_frames == 0 and not self._queue:
+            raise ReferenceFailure(failure.text)
+        if self.n_failures > self.options.max_failures:
+            raise ReferenceFailure(
+                f"{self.n_failures} structures got no labels, more than max_failures = "
+                f"{self.options.max_failures} (input file: [reference]); the last: "
+                f"{failure.text}"
+            )
+        logger.warning("step %d goes on without labels: %s", failure.step, failure.text)
+        self._last_label = failure.step
+        if failure.reason is Reason.AUDIT:
+            self.auditor.failed(failure.step)
 
     def _learn_errors(
         self, c: Configuration, labels: Labels, before: Prediction, *, audit: bool
@@ -454,7 +516,7 @@ class LearningPotential:
         Returns
         -------
         int
-            Number of reference calls made.
+            Number of frames labelled.
         """
         self._settle(step)
         sane = [c for c in frames if _is_sane(c)]
@@ -462,11 +524,10 @@ class LearningPotential:
             key=lambda c: -float(self.model.spilling(self.model.describe(c)).max())
         )
         chosen = sane[: self.options.rollback_labels]
-        for c in chosen:
-            self._call(c, step, Reason.ROLLBACK)
+        labels = [self._call(c, step, Reason.ROLLBACK) for c in chosen]
         if self._queue:
             self._retrain(step)
-        return len(chosen)
+        return sum(one is not None for one in labels)
 
     def finish(self, step: int) -> Verdict:
         """Learn what still waits in the queue and judge the run."""
@@ -489,6 +550,7 @@ class LearningPotential:
                 [self.n_calls, self._surface, self._last_label, self._consecutive]
             ),
             "generation": np.array(self.generation),
+            "failures": np.array(self.n_failures),
             "due": np.array([] if self._pending is None else [self._pending.due]),
         }
         for name, part in self._parts().items():
@@ -500,6 +562,7 @@ class LearningPotential:
         counters = [int(x) for x in state["counters"]]
         self.n_calls, self._surface, self._last_label, self._consecutive = counters
         self.generation = int(state["generation"])
+        self.n_failures = int(state["failures"])
         for due in state["due"]:  # the fit itself came with the model
             self._pending = PendingFit(int(due), lambda: None)
         for name, part in self._parts().items():

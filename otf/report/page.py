@@ -214,7 +214,15 @@ def figure(plot: Plot) -> str:
 
 
 def tables(view: RunView) -> Iterator[str]:
-    """Yield the tables of roll-backs and fits."""
+    """Yield the tables of failures, roll-backs and fits."""
+    if view.failures:
+        yield table(
+            "Structures without labels",
+            ("step", "called for", "folder", "why"),
+            [(f.step, f.reason, f.folder, f.text) for f in view.failures],
+            note="The reference gave no labels that can be trusted; the run went on "
+            "without them. Structures and outputs are in the folder quarantine.",
+        )
     if view.rollbacks:
         yield table(
             "Roll-backs",

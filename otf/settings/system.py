@@ -64,6 +64,11 @@ class Reference(Section):
         default=2,
         description="Further attempts when a calculation fails or does not converge.",
     )
+    max_failures: Annotated[int, Field(ge=0)] = Field(
+        default=5,
+        description="Structures that may stay without labels, put aside in "
+        "`quarantine`, before a run stops.",
+    )
     time_limit_s: Positive | None = Field(
         default=None,
         description="Seconds one calculation may take. One that takes longer is ended "

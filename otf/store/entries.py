@@ -140,6 +140,24 @@ class Retrain:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Failure:
+    """A structure the reference gave no labels for.
+
+    Attributes
+    ----------
+    step, reason : of the call
+    text : why there are no labels
+    folder : name of the folder it was put aside in
+    """
+
+    kind: ClassVar[str] = "failure"
+    step: int
+    reason: str
+    text: str
+    folder: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Rollback:
     """The run went back from ``step`` to ``to_step`` and took a new noise stream."""
 
@@ -196,7 +214,9 @@ class Finish:
     reason: str
 
 
-Entry = Start | Label | Decision | Retrain | Rollback | Stage | Resume | Finish
+Entry = (
+    Start | Label | Decision | Retrain | Failure | Rollback | Stage | Resume | Finish
+)
 KINDS: dict[str, type[Entry]] = {
     cls.kind: cls
     for cls in (
@@ -204,6 +224,7 @@ KINDS: dict[str, type[Entry]] = {
         Label,
         Decision,
         Retrain,
+        Failure,
         Rollback,
         Stage,
         Resume,

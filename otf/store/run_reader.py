@@ -16,6 +16,7 @@ from otf.store.checkpoint import load_newest
 from otf.store.entries import (
     Decision,
     Entry,
+    Failure,
     Finish,
     Label,
     Resume,
@@ -49,7 +50,7 @@ class RunView:
     folder : of the run
     start : what was asked for
     labels : every label paid for, those of superseded steps too
-    decisions, retrains, rollbacks, stages, resumes : in order
+    decisions, retrains, failures, rollbacks, stages, resumes : in order
     thermo : columns of the table by name
     checkpoint : the newest whole one, None before the first
     finish : None while the run is not over
@@ -61,6 +62,7 @@ class RunView:
     labels: list[Label]
     decisions: list[Decision]
     retrains: list[Retrain]
+    failures: list[Failure]
     rollbacks: list[Rollback]
     stages: list[Stage]
     resumes: list[Resume]
@@ -109,6 +111,7 @@ class RunView:
             labels=_only(Label, entries),
             decisions=_only(Decision, entries),
             retrains=_only(Retrain, entries),
+            failures=_only(Failure, entries),
             rollbacks=_only(Rollback, entries),
             stages=_only(Stage, entries),
             resumes=_only(Resume, entries),

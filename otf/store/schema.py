@@ -64,6 +64,16 @@ class RunFolder:
         """Return the file the running process holds locked."""
         return self.path / "lock"
 
+    @property
+    def reference(self) -> Path:
+        """Return where the reference code works."""
+        return self.path / "reference"
+
+    @property
+    def quarantine(self) -> Path:
+        """Return where structures without labels are put aside."""
+        return self.path / "quarantine"
+
     def checkpoint(self, serial: int, step: int) -> Path:
         """Return a checkpoint; serials grow, steps fall back at a roll-back."""
         return self.path / f"checkpoint-{serial:06d}-step-{step}.npz"
