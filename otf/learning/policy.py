@@ -61,8 +61,8 @@ class Rules:
     minimum_gap: int = 10
     queue: int = 5
     consecutive: int = 20
-    exact_interval: int = 100
-    exact_spacing: int = 20
+    exact_interval: int = 50
+    exact_spacing: int = 10
 
 
 @dataclass(frozen=True, eq=False)
