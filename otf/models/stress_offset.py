@@ -98,7 +98,7 @@ def stress_energy_offset(
         for configuration, labels in frames
         if configuration.pbc.all() and np.isfinite(labels.stress[:3]).all()
     ]
-    if len(known) < MINIMUM_FRAMES or not _varies(known):
+    if len(known) < MINIMUM_FRAMES or not volumes_vary(known):
         return StressOffset(0.0, 0.0, len(known), False, False)
     step = -(-len(known) // max_frames)
     sample = known[::step]
@@ -118,15 +118,25 @@ def stress_energy_offset(
             for configuration, labels in sample
         ]
     )
-    return _judge(difference, probe.training.noise.stress)
+    return judge_offset(difference, probe.training.noise.stress)
 
 
-def _varies(frames: Frames) -> bool:
+def volumes_vary(frames: Frames) -> bool:
+    """Return whether energies and forces can determine a pressure."""
     volumes = np.array([c.volume / c.n_atoms for c, _ in frames])
     return bool(np.ptp(volumes) > VOLUME_SPREAD * np.median(volumes))
 
 
-def _judge(difference: FloatArray, noise: float) -> StressOffset:
+def judge_offset(difference: FloatArray, noise: float) -> StressOffset:
+    """Return what differences of isotropic stresses say.
+
+    Parameters
+    ----------
+    difference
+        (F,) eV/angstrom^3, labelled minus derived.
+    noise
+        eV/angstrom^3, the scale of stress rows.
+    """
     offset = float(np.median(difference))
     scatter = 1.4826 * float(np.median(np.abs(difference - offset)))
     return StressOffset(

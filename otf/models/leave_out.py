@@ -1,0 +1,142 @@
+"""What a fitted model would say of a structure, had it not been fitted to it.
+
+Removing the rows of one structure from a linear regression has a closed form, so that
+leaving out each of many structures in turn costs one fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+
+from otf.models.design import Targets, raw_rows, scaled_rows
+
+if TYPE_CHECKING:
+    from otf.configuration import Configuration, FloatArray, Labels
+    from otf.models.bayesian_linear import BayesianLinear
+    from otf.models.design import RawRows
+
+# Keeps I - S S^T positive where a structure alone determines a weight.
+_JITTER = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """What all other structures say, and the stress all structures imply.
+
+    Attributes
+    ----------
+    energy, energy_deviation : eV/atom, the noise of labels included in the deviation
+    forces : (n, 3) eV/angstrom
+    force_deviations : (n,) eV/angstrom, sqrt(tr C_i/3), the noise included
+    stress, stress_deviation : (6,) eV/angstrom^3, of the fit to all structures and
+        without noise: where no stress was fitted, own energy and forces imply it best
+    """
+
+    energy: float
+    energy_deviation: float
+    forces: FloatArray
+    force_deviations: FloatArray
+    stress: FloatArray
+    stress_deviation: FloatArray
+
+
+def left_out(
+    model: BayesianLinear,
+    configuration: Configuration,
+    labels: Labels,
+    *,
+    fitted: bool = True,
+) -> LeftOut:
+    """Predict a periodic structure without its own labels.
+
+    Parameters
+    ----------
+    model
+        Fitted to a data set.
+    configuration
+        Periodic along three axes where its stress matters.
+    labels
+        Those the model was fitted to.
+    fitted
+        Whether the model was fitted to this structure; if not, it is just predicted.
+
+    Raises
+    ------
+    OTFError
+        When the model has not been fitted.
+
+    Notes
+    -----
+    With the posterior covariance A A^T, the noise precision s_v, the scaled rows Phi of
+    the structure and S = sqrt(s_v) Phi A, leaving it out makes the covariance
+    A (1 - S^T S)^-1 A^T and the weights w - sqrt(s_v) A (1 - S^T S)^-1 S^T r, r the
+    residuals of the rows. The precisions, the references and the energies of the
+    elements stay those of the fit.
+    """
+    fit, report = model.fitted, model.report
+    assert report is not None  # set by the fit
+    n, volume = configuration.n_atoms, configuration.volume
+    raw = raw_rows(fit.descriptor, fit.references, model.describe(configuration))
+    root, weights = fit.gauge.root, fit.weights
+    known = fit.baseline.evaluate(configuration)
+    e0 = float(fit.elements.per_atom(configuration).mean())
+    shift = np.zeros(root.shape[1])
+    factor = np.eye(root.shape[1])
+    if fitted:
+        rows, targets = _rows(model, configuration, labels, raw, e0)
+        spread = np.sqrt(report.noise_precision) * (rows @ root)
+        factor = cholesky(
+            (1.0 + _JITTER) * np.eye(spread.shape[1]) - spread.T @ spread, lower=True
+        )
+        residuals = np.sqrt(report.noise_precision) * (targets - rows @ weights)
+        shift = cho_solve((factor, True), spread.T @ residuals)
+    labelled = np.vstack([raw.energy / n, raw.forces])
+    projected = labelled @ root
+    values = labelled @ weights - projected @ shift
+    white = solve_triangular(factor, projected.T, lower=True)
+    variances = np.einsum("ij,ij->j", white, white)
+    noise_energy, noise_force = _noise(model)
+    per_atom = variances[1:].reshape(n, 3).mean(axis=1)
+    strain = raw.strain @ weights + known.strain_derivative
+    spread_of_strain = np.linalg.norm(raw.strain @ root, axis=1)
+    return LeftOut(
+        energy=float(values[0] + e0 + known.energies.sum() / n),
+        energy_deviation=float(np.sqrt(variances[0] + noise_energy**2)),
+        forces=values[1:].reshape(n, 3) + known.forces,
+        force_deviations=np.sqrt(per_atom + noise_force**2),
+        stress=strain / volume if volume else np.full(6, np.nan),
+        stress_deviation=spread_of_strain / volume if volume else np.full(6, np.nan),
+    )
+
+
+def _rows(
+    model: BayesianLinear,
+    configuration: Configuration,
+    labels: Labels,
+    raw: RawRows,
+    e0: float,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the weighted scaled rows and labels the structure gave to the fit."""
+    targets = Targets.of(configuration, labels, model.baseline)
+    noise = model.training.noise
+    rows, values = [], []
+    for kind, block in scaled_rows(targets, raw, noise).items():
+        found = targets.of_kind(kind) - (e0 if kind == "energy" else 0.0)
+        rows.append(model.weights.of(kind) * block)
+        values.append(model.weights.of(kind) * found / noise.of(kind))
+    return np.vstack(rows), np.concatenate(values)
+
+
+def _noise(model: BayesianLinear) -> tuple[float, float]:
+    """Return the noise of energies (eV/atom) and forces that the evidence found."""
+    assert model.report is not None  # set by the fit
+    unit = 1.0 / np.sqrt(model.report.noise_precision)
+    scales, weights = model.training.noise, model.weights
+    return (
+        float(unit * scales.energy / max(weights.energy, 1e-12)),
+        float(unit * scales.force / max(weights.force, 1e-12)),
+    )
