@@ -21,7 +21,7 @@ from otf.report.style import CSS
 from otf.units import GPA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from otf.configuration import Configuration
@@ -47,7 +47,11 @@ def write_report(view: RunView, path: Path) -> None:
     StoreError
         When the frames are damaged or the file cannot be written.
     """
-    text = report_html(view)
+    write_page(path, report_html(view))
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page, or raise StoreError when that cannot be."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -58,21 +62,26 @@ def report_html(view: RunView) -> str:
     """Return the page."""
     title = title_of(view.start.input_text)
     formula = formula_of(view.start.configuration)
-    heading = escape(title or formula or "Run")
+    heading = title or formula or "Run"
     body = [
-        f"<h1>{heading}</h1>",
+        f"<h1>{escape(heading)}</h1>",
         f'<p class="soft">{escape(subtitle(view, formula if title else ""))}</p>',
         verdict(view),
-        numbers(view),
+        cards(key_numbers(view)),
         *(figure(plot) for plot in plots(view)),
         *tables(view),
         *folded(view),
     ]
+    return document(heading, body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """Return a page that needs nothing else; the body is HTML."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{heading}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(body)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -138,14 +147,14 @@ def verdict(view: RunView) -> str:
     )
 
 
-def numbers(view: RunView) -> str:
-    """Return the cards with the key numbers."""
-    cards = "".join(
+def cards(numbers: Iterable[tuple[str, str, str]]) -> str:
+    """Return the cards of key numbers, each with its name, value and note."""
+    parts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
         f"<small>{escape(note)}</small></dd></div>"
-        for name, value, note in key_numbers(view)
+        for name, value, note in numbers
     )
-    return f'<dl class="numbers">{cards}</dl>'
+    return f'<dl class="numbers">{parts}</dl>'
 
 
 def key_numbers(view: RunView) -> Iterator[tuple[str, str, str]]:
