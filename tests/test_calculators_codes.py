@@ -1,7 +1,7 @@
 """Real codes, where they are installed: the labels of a direct call, and gradients.
 
 Debian: apt-get install --no-install-recommends quantum-espresso quantum-espresso-data
-gpaw gpaw-data.
+gpaw gpaw-data cp2k abinit abinit-data.
 """
 
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 
 from otf.calculators.foreign import foreign_code
 from otf.calculators.reference import Reference
@@ -24,6 +24,7 @@ from otf.testing import derivative, strained
 from otf.units import GPA
 
 PSEUDO = Path("/usr/share/espresso/pseudo")
+ABINIT_FILES = Path("/usr/share/abinit/psp/Pseudodojo_nc_sr_04_pbe_standard_psp8")
 PYTHON = "/usr/bin/python3"
 DIRECTION = np.array([1.0, -0.4, 0.2, 0.7, -0.5, 0.9])
 
@@ -40,6 +41,13 @@ def has_gpaw():
 espresso = pytest.mark.skipif(
     shutil.which("pw.x") is None or not (PSEUDO / "Si.pz-vbc.UPF").exists(),
     reason="pw.x or its pseudopotentials are not installed",
+)
+cp2k = pytest.mark.skipif(
+    shutil.which("cp2k_shell") is None, reason="cp2k_shell is not installed"
+)
+abinit = pytest.mark.skipif(
+    shutil.which("abinit") is None or not ABINIT_FILES.is_dir(),
+    reason="abinit or its pseudopotentials are not installed",
 )
 gpaw = pytest.mark.skipif(
     not has_gpaw(), reason=f"{PYTHON} has no gpaw, or there is no such interpreter"
@@ -135,3 +143,57 @@ def test_gpaw_of_another_python_gives_gradients(silicon, tmp_path):
     with pytest.raises(ReferenceFailure, match="KohnShamConvergenceError"):
         hasty.label(replace(silicon))
     hasty.close()
+
+
+def label_of(name, given, c, folder):
+    """Return the labels a worker gives, without retries."""
+    code = make_calculator(name, given, directory=folder)
+    worker = Worker(Order(name, given, folder), time_limit=600.0)
+    reference = Reference(code, caller=worker, retries=0)
+    try:
+        return reference.label(c)
+    finally:
+        reference.close()
+
+
+@cp2k
+def test_cp2k_is_believed_only_when_its_log_says_converged(tmp_path):
+    atoms = molecule("H2O")
+    atoms.set_cell([6.0, 6.0, 6.0])
+    atoms.center()
+    atoms.pbc = True
+    atoms.rattle(0.03, seed=1)
+    water = Configuration.from_atoms(atoms)
+    given = {
+        "xc": "PBE",
+        "basis_set": "DZVP-MOLOPT-SR-GTH",
+        "pseudo_potential": "GTH-PBE",
+        "cutoff": 200 * 13.605693,
+        "poisson_solver": None,
+        "stress_tensor": True,
+        "inp": "&FORCE_EVAL\n&DFT\n&SCF\n&OT\n&END OT\n&END SCF\n&END DFT\n"
+        "&END FORCE_EVAL",
+    }
+    converged = label_of("cp2k", {**given, "max_scf": 100}, water, tmp_path / "a")
+    assert np.isfinite(converged.stress).all()
+    with pytest.raises(ReferenceFailure, match="the SCF did not converge"):
+        label_of("cp2k", {**given, "max_scf": 2}, water, tmp_path / "b")
+
+
+@abinit
+def test_abinit_is_believed_only_when_its_output_says_converged(silicon, tmp_path):
+    given = {
+        "pp_paths": str(ABINIT_FILES),
+        "pps": "psp8",
+        "ecut": 300,
+        "xc": "PBE",
+        "kpts": [2, 2, 2],
+        "chksymbreak": 0,
+        "toldff": 5e-5,
+        "optstress": 1,
+        "nstep": 40,
+    }
+    converged = label_of("abinit", given, silicon, tmp_path / "a")
+    assert np.isfinite(converged.stress).all()
+    with pytest.raises(ReferenceFailure, match="the SCF did not converge"):
+        label_of("abinit", {**given, "nstep": 2}, silicon, tmp_path / "b")
