@@ -26,6 +26,22 @@ from otf.units import GPA
 PSEUDO = Path("/usr/share/espresso/pseudo")
 ABINIT_FILES = Path("/usr/share/abinit/psp/Pseudodojo_nc_sr_04_pbe_standard_psp8")
 PYTHON = "/usr/bin/python3"
+GPAW_PBE = {
+    "mode": {"name": "pw", "ecut": 250},
+    "xc": "PBE",
+    "kpts": {"size": [2, 2, 2]},
+}
+ABINIT_PBE = {
+    "pp_paths": str(ABINIT_FILES),
+    "pps": "psp8",
+    "ecut": 300,
+    "xc": "PBE",
+    "kpts": [2, 2, 2],
+    "chksymbreak": 0,
+    "toldff": 5e-5,
+    "optstress": 1,
+    "nstep": 40,
+}
 DIRECTION = np.array([1.0, -0.4, 0.2, 0.7, -0.5, 0.9])
 
 pytestmark = pytest.mark.slow
@@ -125,12 +141,7 @@ def test_an_scf_that_did_not_converge_is_no_label(silicon, tmp_path):
 
 @gpaw
 def test_gpaw_of_another_python_gives_gradients(silicon, tmp_path):
-    given = {
-        "mode": {"name": "pw", "ecut": 250},
-        "xc": "PBE",
-        "kpts": {"size": [2, 2, 2]},
-        "txt": str(tmp_path / "gpaw.txt"),
-    }
+    given = {**GPAW_PBE, "txt": str(tmp_path / "gpaw.txt")}
     worker = Worker(Order("gpaw:GPAW", given, tmp_path, python=PYTHON))
     reference = Reference(foreign_code("gpaw:GPAW", given, PYTHON), caller=worker)
     labels = reference.label(silicon)
@@ -182,18 +193,21 @@ def test_cp2k_is_believed_only_when_its_log_says_converged(tmp_path):
 
 @abinit
 def test_abinit_is_believed_only_when_its_output_says_converged(silicon, tmp_path):
-    given = {
-        "pp_paths": str(ABINIT_FILES),
-        "pps": "psp8",
-        "ecut": 300,
-        "xc": "PBE",
-        "kpts": [2, 2, 2],
-        "chksymbreak": 0,
-        "toldff": 5e-5,
-        "optstress": 1,
-        "nstep": 40,
-    }
-    converged = label_of("abinit", given, silicon, tmp_path / "a")
+    converged = label_of("abinit", ABINIT_PBE, silicon, tmp_path / "a")
     assert np.isfinite(converged.stress).all()
     with pytest.raises(ReferenceFailure, match="the SCF did not converge"):
-        label_of("abinit", {**given, "nstep": 2}, silicon, tmp_path / "b")
+        label_of("abinit", {**ABINIT_PBE, "nstep": 2}, silicon, tmp_path / "b")
+
+
+@abinit
+@gpaw
+def test_two_codes_agree_on_the_forces_of_one_structure(silicon, tmp_path):
+    """PBE and the same k points: pseudopotentials, and projector-augmented waves."""
+    first = label_of("abinit", ABINIT_PBE, silicon, tmp_path / "abinit")
+    given = {**GPAW_PBE, "txt": str(tmp_path / "gpaw.txt")}
+    worker = Worker(Order("gpaw:GPAW", given, tmp_path, python=PYTHON))
+    reference = Reference(foreign_code("gpaw:GPAW", given, PYTHON), caller=worker)
+    second = reference.label(silicon)
+    reference.close()
+    difference = np.linalg.norm(first.forces - second.forces)
+    assert difference < 0.02 * np.linalg.norm(second.forces)
