@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _ASK = """
 import sys
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 import ase
 name = sys.argv[1].partition(".")[0]
 module = import_module(sys.argv[1])
 try:
     known = version(name)
-except Exception:
+except PackageNotFoundError:
     known = getattr(import_module(name), "__version__", "unknown")
 print(name, known, "ase", ase.__version__)
 """

@@ -44,8 +44,8 @@ class Order:
     calculator : name of the input file
     arguments : keyword arguments
     directory : where the code works, and the worker writes what its process prints
-    ladder : changes of arguments for the first, second, ... retry; None for the code's
-        own
+    ladder : changes of arguments for the first, second, ... retry; empty for the
+        code's own
     python : interpreter of another environment that has ASE and the calculator, which
         is then named as "module:Class"; None for ours
     """
@@ -150,7 +150,9 @@ class Worker:
                 )
             word, content = connection.recv()
         except (EOFError, OSError) as error:
-            process.wait(PATIENCE)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+            end_tree(process)  # it may hang without listening, or leave children
             raise CallFailed(self._obituary(process)) from error
         if word == "refused":
             self.close()
@@ -221,6 +223,7 @@ def end_tree(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     process.wait()
+    psutil.wait_procs(family, timeout=PATIENCE)
 
 
 def main() -> None:

@@ -64,6 +64,17 @@ def one_blas_thread() -> Iterator[None]:
                 library.set_num_threads(number)
 
 
+@contextmanager
+def one_openmp_thread(package: str) -> Iterator[None]:
+    """Let the OpenMP of an imported package use one thread inside.
+
+    Sums over several threads come out in another order each time, and with it another
+    last bit.
+    """
+    with _controller(package).limit(limits=1, user_api="openmp"):
+        yield
+
+
 def in_order(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
     """Yield function(item) in the order of the items, computed on several threads.
 
@@ -99,6 +110,12 @@ def _is_worker() -> None:
 def _pool(process: int, n_threads: int) -> ThreadPoolExecutor:
     """Return the threads of a process: they do not follow into a forked child."""
     return ThreadPoolExecutor(n_threads, f"otf-{process}", initializer=_is_worker)
+
+
+@cache
+def _controller(package: str) -> ThreadpoolController:
+    """Return the libraries there are once the package has brought its own."""
+    return ThreadpoolController()
 
 
 @cache

@@ -13,6 +13,7 @@ from otf.errors import StoreError
 from otf.store.ase_labels import frame_of_atoms
 from otf.store.disk import PARTIAL, explained, sync_directory
 from otf.store.labelled import Reading, whole_labels
+from otf.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +95,7 @@ def read_ase_trajectory(path: Path) -> Reading:
     try:
         images = read(path, index=":", format="traj")
     except Exception as error:  # ASE and NumPy raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise StoreError(
             f"{path}: cannot be read as a trajectory ({reason})"
         ) from error
@@ -112,7 +113,7 @@ def _read(path: Path, kind: str) -> Reading:
         rows = list(connect(path, type=kind, use_lock_file=False).select())
         images = [_atoms(row) for row in rows]
     except Exception as error:  # ASE, json and sqlite3 raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise StoreError(f"{path}: cannot be read as a database ({reason})") from error
     for row, atoms in zip(rows, images, strict=True):
         frames.append(frame_of_atoms(atoms, f"{path}, row {row.id}"))

@@ -22,7 +22,7 @@ from otf.configuration import Configuration
 from otf.errors import StoreError
 from otf.store.disk import PARTIAL, explained, sync_directory
 from otf.store.labelled import Reading, labelled_frame, tensor_of, whole_labels
-from otf.store.text import element_of_label
+from otf.store.text import element_of_label, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,7 +167,7 @@ def _array(
         array = np.load(path, allow_pickle=False)
         table = np.array(array, dtype=np.float64)
     except Exception as error:  # NumPy raises many kinds for a torn file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise StoreError(f"{path}: cannot be read as an array ({reason})") from error
     n_rows = len(table) if table.ndim and n_frames is None else n_frames
     if (

@@ -19,6 +19,7 @@ from otf.errors import StoreError
 from otf.store.ase_labels import frame_of_atoms
 from otf.store.disk import explained, write_aside
 from otf.store.labelled import Reading, tensor_of, whole_labels
+from otf.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +65,7 @@ def read_frames(path: Path) -> list[LabelledFrame]:
     try:
         frames = read(io.StringIO(text), index=":", format="extxyz")
     except Exception as error:  # the reader raises many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise StoreError(
             f"{path}: cannot be read as extended XYZ ({reason})"
         ) from error

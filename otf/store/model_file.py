@@ -22,6 +22,7 @@ import numpy as np
 from otf.configuration import Configuration, Labels
 from otf.errors import StoreError
 from otf.store.disk import checksum, write_aside
+from otf.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -216,7 +217,7 @@ def read_model(path: Path) -> ModelFile:
     except StoreError:
         raise
     except Exception as error:  # a damaged HDF5 file raises whatever it likes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise StoreError(
             f"{path}: is no model file, or is damaged or cut short ({reason})"
         ) from error

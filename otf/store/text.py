@@ -207,6 +207,11 @@ class LogLines(Lines):
         return ""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an exception says, its class if it says nothing."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 @contextmanager
 def lines_of(path: Path) -> Iterator[Lines]:
     """Open a text file, plain or gzipped.

@@ -26,6 +26,7 @@ from otf.store.labelled import (
     require_alike,
     require_volume,
 )
+from otf.store.outcar import PREDICTED
 from otf.store.text import element_of, open_bytes, to_float
 from otf.units import KBAR
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from otf.configuration import FloatArray, IntArray
     from otf.store.labelled import LabelledFrame
 
-PREDICTED = "predicted by VASP's own force field"
 # A file of a run that goes on or was killed ends in the middle of an element.
 _CUT = {
     expat.errors.codes[message]

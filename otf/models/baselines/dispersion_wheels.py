@@ -10,6 +10,7 @@ import numpy as np
 from otf.configuration import VOIGT
 from otf.errors import InputError
 from otf.models.baselines.interface import BaselineValues
+from otf.threads import one_openmp_thread
 from otf.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class _Wheel:
             )
             if self.cutoff is not None:
                 model.set_realspace_cutoff(**self._cutoffs(self.cutoff / BOHR))
-            found = model.get_dispersion(self._damping, grad=True)
+            with one_openmp_thread(self.package):
+                found = model.get_dispersion(self._damping, grad=True)
         except RuntimeError as error:
             raise InputError(
                 f"{self.package} cannot evaluate a structure: {error} {_KEY}"

@@ -112,14 +112,31 @@ def reciprocal_sum(
         density = phases.plane @ phases.line.T
         energies, forces = waves.felt(phases, density)
     square = (density * density.conj()).real
-    k = waves.vectors.reshape(-1, 3)
-    tensor = -2.0 * k.T @ (k * (waves.slope * square).reshape(-1, 1))
-    tensor -= float((waves.weight * square).sum()) * np.eye(3)
     return BaselineValues(
         energies - self_energies(charges, split),
         forces,
-        np.array([tensor[a, b] for a, b in VOIGT]),
+        strain_of_waves(waves.vectors, waves.weight, waves.slope, square),
     )
+
+
+def strain_of_waves(
+    vectors: FloatArray, weight: FloatArray, slope: FloatArray, square: FloatArray
+) -> FloatArray:
+    """Return the strain derivative (6,) of sum_k W(k^2) |S(k)|^2, in eV.
+
+    Parameters
+    ----------
+    vectors
+        (..., 3) 1/angstrom.
+    weight, slope
+        (...) eV, W, which holds the volume, and its slope by k^2.
+    square
+        (...) e^2, |S(k)|^2.
+    """
+    k = vectors.reshape(-1, 3)
+    tensor = -2.0 * k.T @ (k * (slope * square).reshape(-1, 1))
+    tensor -= float((weight * square).sum()) * np.eye(3)
+    return np.array([tensor[a, b] for a, b in VOIGT])
 
 
 class _Phases(NamedTuple):

@@ -10,9 +10,13 @@ import numpy as np
 from scipy.fft import irfftn, next_fast_len, rfftn
 from scipy.interpolate import BSpline
 
-from otf.configuration import VOIGT
 from otf.kernels import load
-from otf.models.baselines.ewald import reach, self_energies, wave_weights
+from otf.models.baselines.ewald import (
+    reach,
+    self_energies,
+    strain_of_waves,
+    wave_weights,
+)
 from otf.models.baselines.interface import BaselineValues
 
 if TYPE_CHECKING:
@@ -85,13 +89,10 @@ def mesh_sum(
         2.0 * mesh.size
     )
     felt, slope = kernels.gather_from_mesh(fractional, potential, order)
-    k = influence.vectors.reshape(-1, 3)
-    tensor = -2.0 * k.T @ (k * (influence.slope * square).reshape(-1, 1))
-    tensor -= float((influence.weight * square).sum()) * np.eye(3)
     return BaselineValues(
         0.5 * charges * felt - self_energies(charges, split),
         -charges[:, None] * (slope @ inverse.T),
-        np.array([tensor[a, b] for a, b in VOIGT]),
+        strain_of_waves(influence.vectors, influence.weight, influence.slope, square),
     )
 
 
