@@ -51,7 +51,9 @@ class Configuration:
     @property
     def volume(self) -> float:
         """Return the cell volume in angstrom^3; 0 without a three-dimensional cell."""
-        return abs(float(np.linalg.det(self.cell)))
+        (a, b, c), (d, e, f), (g, h, i) = self.cell.tolist()
+        triple = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+        return abs(float(triple))
 
     def moved(self, positions: FloatArray) -> Configuration:
         """Return the same atoms at other positions, (n, 3) angstrom."""

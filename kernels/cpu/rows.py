@@ -83,22 +83,30 @@ def merge_rows(centres, start, neighbor, vector, derivatives):
 @njit(**OPTIONS)
 def _scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, column):
     n_columns = product.shape[1]
+    columns = slice(column, column + n_columns)
+    centre = np.empty((3, n_columns))
     row = 0
     for i in range(len(centres)):
+        f, g = alpha[i], gamma[i]
+        centre[:] = 0.0
         for t in range(first[i], first[i + 1]):
             for a in range(3):
-                there = rows[3 * targets[t] + a]
-                here = rows[3 * centres[i] + a]
+                there, here = rows[3 * targets[t] + a, columns], centre[a]
+                p, o = product[row], own[row, 0]
                 for k in range(n_columns):
-                    x = alpha[i, k] * product[row, k] + gamma[i, k] * own[row, 0]
-                    there[column + k] -= x
-                    here[column + k] += x
+                    x = f[k] * p[k] + g[k] * o
+                    there[k] -= x
+                    here[k] += x
                 row += 1
-        for v in range(6):
-            to = rows[len(rows) - 6 + v]
+        for a in range(3):
+            here = rows[3 * centres[i] + a, columns]
             for k in range(n_columns):
-                x = alpha[i, k] * product[row, k] + gamma[i, k] * own[row, 0]
-                to[column + k] += x
+                here[k] += centre[a, k]
+        for v in range(6):
+            to = rows[len(rows) - 6 + v, columns]
+            p, o = product[row], own[row, 0]
+            for k in range(n_columns):
+                to[k] += f[k] * p[k] + g[k] * o
             row += 1
 
 

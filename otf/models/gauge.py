@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -100,11 +100,22 @@ class Gauge:
         for species, columns in references.rows_by_species():
             factor = self.basis.factor[columns][:, columns]
             inverse, _ = dtrtri(factor, lower=1)
-            triangle = qr(self.root[columns].T, mode="r")[0][: len(factor)]
-            out[species] = Triangles(
-                np.asfortranarray(inverse), np.asfortranarray(triangle)
-            )
+            alone = len(factor) == references.n_references
+            spread = self.spread if alone else _triangle(self.root[columns])
+            out[species] = Triangles(np.asfortranarray(inverse), spread)
         return out
+
+    @cached_property
+    def spread(self) -> FloatArray:
+        """Return R (m, m), upper triangle, with R^T R the covariance of all weights."""
+        return _triangle(self.root)
+
+    def deviations(self, rows: FloatArray) -> FloatArray:
+        """Return the posterior deviation of every row of (r, m), |R phi|."""
+        if not rows.shape[1]:
+            return np.zeros(len(rows))
+        spread = dtrmm(1.0, self.spread, rows.T)
+        return np.asarray(np.sqrt(np.einsum("ij,ij->j", spread, spread)))
 
     def reduced(self, limit: int) -> Gauge:
         """Return a cheaper gauge on at most ``limit`` of the references.
@@ -116,15 +127,27 @@ class Gauge:
         k_S K_SS^-1; the rest enters through the spilling against S, which is an upper
         bound of the spilling against all references.
         """
-        references = self.basis.references
-        if references.n_references <= limit:
+        if self.basis.n_references <= limit:
             return self
-        chosen = pivoted_cholesky(
-            references, bound=self.basis.jitter, limit=limit, known=None
-        )
-        subset = Basis.of(references.subset(chosen), self.basis.jitter)
-        spread = references.kernel(subset.references) @ self.root
-        for trans in ("N", "T"):
-            spread = solve_triangular(subset.factor, spread, lower=True, trans=trans)
-        triangle = qr(spread.T, mode="r")[0][: len(chosen)]
-        return Gauge(subset, triangle.T, self.prior_precision)
+        subset, carry = _reduction(self.basis, limit)
+        return Gauge(subset, _triangle(carry @ self.root).T, self.prior_precision)
+
+
+@lru_cache(maxsize=1)
+def _reduction(basis: Basis, limit: int) -> tuple[Basis, FloatArray]:
+    """Return the subset of a basis, and K_SS^-1 K_SB, (k, m).
+
+    Remembered, because most structures teach the weights and leave the basis as it is.
+    """
+    references = basis.references
+    chosen = pivoted_cholesky(references, bound=basis.jitter, limit=limit, known=None)
+    subset = Basis.of(references.subset(chosen), basis.jitter)
+    carry = references.kernel(subset.references)
+    for trans in ("N", "T"):
+        carry = solve_triangular(subset.factor, carry, lower=True, trans=trans)
+    return subset, carry
+
+
+def _triangle(root: FloatArray) -> FloatArray:
+    """Return the upper triangle R with R^T R = root root^T."""
+    return np.asfortranarray(qr(root.T, mode="r")[0][: len(root)])

@@ -227,16 +227,14 @@ class KernelPosterior:
             environments = self.descriptor.describe(configuration)
         local = self.gauge.measure(environments)
         raw = raw_rows(self.descriptor, self.references, environments)
-        root = self.gauge.root
-        spread = raw.forces @ root
-        variance = np.einsum("ij,ij->i", spread, spread).reshape(-1, 3)
-        strain = np.sqrt(((raw.strain @ root) ** 2).sum(axis=1))
+        deviations = self.gauge.deviations
+        force = deviations(raw.forces).reshape(-1, 3)
         return Uncertainty(
             local=local.local,
             spilling=local.spilling,
-            forces=np.sqrt(variance.mean(axis=1)),
-            energy=float(np.linalg.norm(raw.energy @ root)),
-            stress=_stress(strain, configuration),
+            forces=np.sqrt((force**2).mean(axis=1)),
+            energy=float(deviations(raw.energy[None])[0]),
+            stress=_stress(deviations(raw.strain), configuration),
         )
 
 
