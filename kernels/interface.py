@@ -56,20 +56,25 @@ class Kernels(Protocol):
 
     def within(
         self,
+        low: int,
         start: Array,
         neighbor: Array,
         offset: Array,
         positions: Array,
         cutoff: float,
     ) -> tuple[Array, Array, Array, Array]:
-        """Return the pairs nearer than the cutoff, in the order they have.
+        """Return the pairs of some centres nearer than the cutoff, in their order.
 
         Parameters
         ----------
-        start, neighbor
-            A list of more pairs, (n + 1,) and (p,).
+        low
+            The first of the c centres, which follow each other.
+        start
+            (c + 1,) the pairs of centre low + k are start[k] .. start[k + 1] - 1 of
+        neighbor
+            (p,), a list of more pairs, and of
         offset
-            (p, 3), the translation of the neighbour's image.
+            (p, 3), the translations of the neighbours' images.
         positions
             (n, 3)
 
@@ -197,13 +202,21 @@ class Kernels(Protocol):
         """
         ...
 
-    def gather(
-        self, start: Array, neighbor: Array, vector: Array, gradient: Array
-    ) -> tuple[Array, Array]:
-        """Sum pair gradients (p, 3) to forces (n, 3) and strain derivative (6,).
+    def add_forces(
+        self,
+        low: int,
+        start: Array,
+        neighbor: Array,
+        vector: Array,
+        gradient: Array,
+        forces: Array,
+        strain: Array,
+    ) -> None:
+        """Add pair gradients (p, 3) to forces (n, 3) and strain derivative (6,).
 
-        A pair of an atom with its own image exerts no force but strains. Off-diagonal
-        Voigt components are the mean of both orders.
+        The pairs are those of the c centres from ``low`` on, start (c + 1,). A pair of
+        an atom with its own image exerts no force but strains. Off-diagonal Voigt
+        components are the mean of both orders.
         """
         ...
 

@@ -14,12 +14,12 @@ from numpy.polynomial import legendre
 from otf.kernels.noise import normal
 
 __all__ = [
+    "add_forces",
     "add_overlap_gradient",
     "add_pair_gradient",
     "adjoint_full",
     "adjoint_reduced",
     "expand",
-    "gather",
     "gather_from_mesh",
     "jacobian_full",
     "merge_rows",
@@ -209,14 +209,13 @@ def adjoint_reduced(c, weights, gradient):
     return out
 
 
-def gather(start, neighbor, vector, gradient):
-    centre = _centres(start)
+def add_forces(low, start, neighbor, vector, gradient, forces, strain):
+    centre = low + _centres(start)
     real = centre != neighbor
-    forces = np.zeros((len(start) - 1, 3))
     np.add.at(forces, centre[real], gradient[real])
     np.add.at(forces, neighbor[real], -gradient[real])
     w = gradient.T @ vector
-    return forces, np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT])
+    strain += [(w[a, b] + w[b, a]) / 2 for a, b in VOIGT]
 
 
 def merge_rows(centres, start, neighbor, vector, derivatives):
@@ -261,12 +260,13 @@ def jacobian_full(owner, c, weights, species, derivatives):
     return np.concatenate(features, axis=1)
 
 
-def within(start, neighbor, offset, positions, cutoff):
-    centre = np.repeat(np.arange(len(start) - 1), np.diff(start))
-    vector = positions[neighbor] - positions[centre] + offset
+def within(low, start, neighbor, offset, positions, cutoff):
+    pairs = slice(start[0], start[-1])
+    centre, neighbor = low + _centres(start), neighbor[pairs]
+    vector = positions[neighbor] - positions[centre] + offset[pairs]
     distance = np.sqrt((vector**2).sum(axis=1))
     near = distance < cutoff
-    counts = np.bincount(centre[near], minlength=len(start) - 1)
+    counts = np.bincount(centre[near] - low, minlength=len(start) - 1)
     first = np.concatenate([[0], np.cumsum(counts)])
     return first, neighbor[near], vector[near], distance[near]
 

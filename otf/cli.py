@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "fit": "fit a model to labelled structures",
     "evaluate": "compare a model with labelled structures",
     "bench": "measure how fast a model is on this machine",
+    "serve": "give forces to i-PI and other drivers of its protocol",
     "refit": "fit the labels of a run once more, for production",
     "distill": "fit a faster form of a model to the same labels",
     "select": "choose the structures worth a label",

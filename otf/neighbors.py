@@ -12,6 +12,8 @@ from otf.errors import InputError
 from otf.kernels import load
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.kernels import Kernels
 
@@ -40,17 +42,6 @@ class Pairs:
     def n_pairs(self) -> int:
         """Return the number of ordered pairs."""
         return len(self.neighbor)
-
-    def of(self, atoms: slice) -> Pairs:
-        """Return the pairs of a range of centres, which are numbered from 0."""
-        first = self.first[atoms.start : atoms.stop + 1]
-        part = slice(first[0], first[-1])
-        return Pairs(
-            first - first[0],
-            self.neighbor[part],
-            self.vector[part],
-            self.distance[part],
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,20 +115,39 @@ class NeighborList:
         InputError
             When positions are not finite or a periodic axis has no proper cell vector.
         """
+        return self.search(configuration)(slice(0, configuration.n_atoms))
+
+    def search(self, configuration: Configuration) -> Callable[[slice], Pairs]:
+        """Return what finds the pairs of a range of centres, numbered from 0 in them.
+
+        Ranges may be asked for by several threads.
+
+        Raises
+        ------
+        InputError
+            As ``pairs``.
+        """
         if not np.isfinite(configuration.positions).all():
             raise InputError("positions hold NaN or infinity: the structure is broken")
         found = self._last  # once: another thread may replace it
         if found is None or not found.hold(configuration, self.skin):
             found = self._last = _candidates(configuration, self.cutoff + self.skin)
-        return Pairs(
-            *self._within(
-                found.start,
-                found.neighbor,
-                found.offset,
-                configuration.positions,
-                self.cutoff,
+        start, neighbor, offset = found.start, found.neighbor, found.offset
+
+        def near(atoms: slice) -> Pairs:
+            part = start[atoms.start : atoms.stop + 1]
+            return Pairs(
+                *self._within(
+                    atoms.start,
+                    part,
+                    neighbor,
+                    offset,
+                    configuration.positions,
+                    self.cutoff,
+                )
             )
-        )
+
+        return near
 
 
 def _candidates(configuration: Configuration, reach: float) -> _Candidates:

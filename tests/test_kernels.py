@@ -66,14 +66,16 @@ def test_a_device_offers_every_kernel_with_the_same_arguments(device):
         assert list(inspect.signature(getattr(kernels, name)).parameters) == wanted
 
 
-def test_the_near_pairs_of_a_list(pairs):
+@pytest.mark.parametrize(("low", "high"), [(0, N_ATOMS), (1, 4)])
+def test_the_near_pairs_of_some_centres(pairs, low, high):
     positions = pairs.random.normal(size=(N_ATOMS, 3))
     offset = pairs.random.normal(size=(len(pairs.neighbor), 3))
+    start = pairs.start[low : high + 1]
     got, expected = (
-        k.within(pairs.start, pairs.neighbor, offset, positions, 2.0)
+        k.within(low, start, pairs.neighbor, offset, positions, 2.0)
         for k in (cpu, reference)
     )
-    assert 0 < len(expected[1]) < len(pairs.neighbor)
+    assert 0 < len(expected[1]) < start[-1] - start[0]
     for a, b in zip(got, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
 
@@ -268,17 +270,35 @@ def test_softened_gradient_is_that_of_a_function_of_the_directions():
         assert got[0, k] == pytest.approx(slope, abs=1e-10)
 
 
-def test_gather_equals_its_definition(pairs):
+def forces_and_strain(kernels, pairs, gradient, parts):
+    forces, strain = np.zeros((N_ATOMS, 3)), np.zeros(6)
+    for low, high in parts:
+        start = pairs.start[low : high + 1]
+        some = slice(start[0], start[-1])
+        kernels.add_forces(
+            low,
+            start - start[0],
+            pairs.neighbor[some],
+            pairs.vector[some],
+            gradient[some],
+            forces,
+            strain,
+        )
+    return forces, strain
+
+
+def test_added_forces_equal_their_definition(pairs):
     gradient = pairs.random.normal(size=pairs.vector.shape)
-    arguments = (pairs.start, pairs.neighbor, pairs.vector, gradient)
-    got, expected = cpu.gather(*arguments), reference.gather(*arguments)
-    close(got[0], expected[0])
-    close(got[1], expected[1])
+    expected = forces_and_strain(reference, pairs, gradient, [(0, N_ATOMS)])
+    for parts in ([(0, N_ATOMS)], [(0, 2), (2, N_ATOMS)]):
+        got = forces_and_strain(cpu, pairs, gradient, parts)
+        close(got[0], expected[0])
+        close(got[1], expected[1])
 
 
 def test_forces_of_any_pair_gradients_sum_to_zero(pairs):
     gradient = pairs.random.normal(size=pairs.vector.shape)
-    forces, _ = cpu.gather(pairs.start, pairs.neighbor, pairs.vector, gradient)
+    forces, _ = forces_and_strain(cpu, pairs, gradient, [(0, N_ATOMS)])
     np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-13)
 
 

@@ -22,15 +22,19 @@ def screen(error=0.3, step=100):
     return out
 
 
-def first_flag(one, cheap, step=100):
-    return next(k for k in range(1000) if one.flags(cheap, step=step + k))
+def flags(one, cheap, step, since_label=1000):
+    return one.flags(cheap, step=step, since_label=since_label)
+
+
+def first_flag(one, cheap, step=100, since_label=1000):
+    return next(k for k in range(1000) if flags(one, cheap, step + k, since_label))
 
 
 def test_a_new_model_is_looked_at_at_once():
-    assert Screen(RULES).flags(measured(1e-9), step=0)
+    assert flags(Screen(RULES), measured(1e-9), step=0)
     one = screen()
     one.forget()
-    assert one.flags(measured(1e-9), step=101)
+    assert flags(one, measured(1e-9), step=101)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +65,16 @@ def test_spilling_alone_brings_it_forward():
     assert first_flag(screen(), measured(0.0, spilling=1e-3)) == 25
 
 
+def test_spilling_that_cannot_lead_to_a_call_is_no_alarm():
+    """Soon after a label only critical steps are labelled."""
+    high = measured(0.0, spilling=0.1)
+    assert first_flag(screen(), high, since_label=9) == 10
+    assert first_flag(screen(), high, since_label=10) == 0
+    assert first_flag(screen(), measured(0.0, spilling=0.6), since_label=0) == 0
+
+
 def test_after_a_step_back_it_looks_again():
-    assert screen(step=100).flags(measured(0.1), step=90)
+    assert flags(screen(step=100), measured(0.1), step=90)
 
 
 def test_between_evaluations_the_error_goes_with_the_deviation_of_the_screen():

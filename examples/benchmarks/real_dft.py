@@ -25,7 +25,7 @@ from otf.analysis.errors import error_report
 from otf.build import build_reference, build_schedule
 from otf.deploy.saved_model import load_model
 from otf.report.account import account_of
-from otf.settings.loading import load_run_settings
+from otf.settings.loading import load_settings
 from otf.store.checkpoint import load_newest
 from otf.store.frames import read_frames
 from otf.store.run_reader import RunView
@@ -127,7 +127,7 @@ def main() -> None:
         folder = run_example(name, arguments.work.resolve())
         print(f"\n{name}", flush=True)
         print_account(folder)
-        compare(folder, load_run_settings(folder / "input.toml"))
+        compare(folder, load_settings(folder / "input.toml"))
 
 
 if __name__ == "__main__":

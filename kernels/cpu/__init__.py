@@ -11,7 +11,7 @@ from otf.kernels.cpu.overlaps import (
 )
 from otf.kernels.cpu.pair_potential import pair_potential
 from otf.kernels.cpu.powers import softened, softened_gradient, weighted_power
-from otf.kernels.cpu.rows import gather, merge_rows, scatter_rows
+from otf.kernels.cpu.rows import add_forces, merge_rows, scatter_rows
 from otf.kernels.cpu.spectrum import (
     adjoint_full,
     adjoint_reduced,
@@ -21,12 +21,12 @@ from otf.kernels.cpu.spectrum import (
 )
 
 __all__ = [
+    "add_forces",
     "add_overlap_gradient",
     "add_pair_gradient",
     "adjoint_full",
     "adjoint_reduced",
     "expand",
-    "gather",
     "gather_from_mesh",
     "jacobian_full",
     "merge_rows",

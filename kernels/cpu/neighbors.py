@@ -7,12 +7,15 @@ from otf.kernels.cpu.pairs import OPTIONS
 
 
 @njit(**OPTIONS)
-def _within(start, neighbor, offset, positions, cutoff, first, near, vector, distance):
+def _within(
+    low, start, neighbor, offset, positions, cutoff, first, near, vector, distance
+):
     square = cutoff * cutoff
     count = 0
-    for i in range(len(start) - 1):
+    for k in range(len(start) - 1):
+        i = low + k
         x0, x1, x2 = positions[i, 0], positions[i, 1], positions[i, 2]
-        for p in range(start[i], start[i + 1]):
+        for p in range(start[k], start[k + 1]):
             j = neighbor[p]
             v0 = positions[j, 0] - x0 + offset[p, 0]
             v1 = positions[j, 1] - x1 + offset[p, 1]
@@ -26,16 +29,17 @@ def _within(start, neighbor, offset, positions, cutoff, first, near, vector, dis
                 distance[count] = np.sqrt(r2)
                 # the root may round up to the cutoff
                 count += distance[count] < cutoff
-        first[i + 1] = count
+        first[k + 1] = count
     return count
 
 
-def within(start, neighbor, offset, positions, cutoff):
+def within(low, start, neighbor, offset, positions, cutoff):
+    most = start[-1] - start[0]
     first = np.zeros(len(start), dtype=np.int64)
-    near = np.empty(len(neighbor), dtype=np.int64)
-    vector = np.empty((len(neighbor), 3))
-    distance = np.empty(len(neighbor))
+    near = np.empty(most, dtype=np.int64)
+    vector = np.empty((most, 3))
+    distance = np.empty(most)
     n = _within(
-        start, neighbor, offset, positions, cutoff, first, near, vector, distance
+        low, start, neighbor, offset, positions, cutoff, first, near, vector, distance
     )
     return first, near[:n], vector[:n], distance[:n]

@@ -7,9 +7,10 @@ from otf.kernels.cpu.pairs import OPTIONS
 
 
 @njit(**OPTIONS)
-def _gather(start, neighbor, vector, gradient, forces, strain):
-    for i in range(len(start) - 1):
-        for p in range(start[i], start[i + 1]):
+def add_forces(low, start, neighbor, vector, gradient, forces, strain):
+    for k in range(len(start) - 1):
+        i = low + k
+        for p in range(start[k], start[k + 1]):
             j = neighbor[p]
             g0, g1, g2 = gradient[p, 0], gradient[p, 1], gradient[p, 2]
             v0, v1, v2 = vector[p, 0], vector[p, 1], vector[p, 2]
@@ -26,12 +27,6 @@ def _gather(start, neighbor, vector, gradient, forces, strain):
             strain[3] += 0.5 * (g1 * v2 + g2 * v1)
             strain[4] += 0.5 * (g0 * v2 + g2 * v0)
             strain[5] += 0.5 * (g0 * v1 + g1 * v0)
-
-
-def gather(start, neighbor, vector, gradient):
-    forces, strain = np.zeros((len(start) - 1, 3)), np.zeros(6)
-    _gather(start, neighbor, vector, gradient, forces, strain)
-    return forces, strain
 
 
 @njit(**OPTIONS)

@@ -185,21 +185,28 @@ class PowerSpectrum:
             When a species is not in the list.
         """
         species = self._species_of(configuration)
-        pairs = self._neighbors.pairs(configuration)
+        pairs_of = self._neighbors.search(configuration)
 
-        gradient = np.zeros_like(pairs.vector)
+        def pull(atoms: slice) -> tuple[int, Pairs, FloatArray]:
+            pairs = pairs_of(atoms)
+            here = self._environments(species[atoms], pairs, species)
+            gradient = np.zeros_like(pairs.vector)
+            self._add_pair_gradient(here, local(atoms, here), gradient)
+            return atoms.start, pairs, gradient
 
-        def pull(atoms: slice) -> None:
-            here = self._environments(species[atoms], pairs.of(atoms), species)
-            part = slice(pairs.first[atoms.start], pairs.first[atoms.stop])
-            self._add_pair_gradient(here, local(atoms, here), gradient[part])
-
+        forces, strain = np.zeros_like(configuration.positions), np.zeros(6)
+        add_forces = self._parts.kernels.add_forces
         with one_blas_thread():
-            for _ in in_order(pull, _chunks(configuration.n_atoms)):
-                pass
-        forces, strain = self._parts.kernels.gather(
-            pairs.first, pairs.neighbor, pairs.vector, gradient
-        )
+            for low, pairs, gradient in in_order(pull, _chunks(configuration.n_atoms)):
+                add_forces(
+                    low,
+                    pairs.first,
+                    pairs.neighbor,
+                    pairs.vector,
+                    gradient,
+                    forces,
+                    strain,
+                )
         return forces, strain
 
     def gradient_rows(

@@ -246,13 +246,14 @@ class LearningPotential:
         self, c: Configuration, screen: Uncertainty, step: int
     ) -> Uncertainty:
         """Return the screen; where it flags, better measures, then the exact ones."""
-        if not self._screen.flags(screen, step=step):
+        since = step - self._last_label
+        if not self._screen.flags(screen, step=step, since_label=since):
             return replace(screen, error=self._screen.expects(screen))
         environments = self.model.describe(c)
         if screen.spilling.max(initial=0.0) > self.rules.max_spilling:
             # It is an upper bound, and not seldom a loose one.
             full = self.model.local_uncertainty(environments)
-            if not self._screen.flags(full, step=step):
+            if not self._screen.flags(full, step=step, since_label=since):
                 return replace(full, error=self._screen.expects(screen))
         return self._exact(c, environments)
 

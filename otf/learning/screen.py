@@ -23,9 +23,9 @@ class Screen:
     bound and its largest local deviation over the one that, at the last exact
     evaluation, corresponded to e = t. Deviations change over tens of steps, so the
     exact one is evaluated again after (1 - r) ``exact_interval`` steps, at least
-    ``exact_spacing``; but at once where r has grown beyond ``ALARM``, or by that factor
-    where e was above t already, or where the spilling, on which alone a call may be
-    made, is beyond its bound.
+    ``exact_spacing``; but at once where the local part has grown beyond ``ALARM``, or
+    by that factor where e was above t already, and where the spilling, on which alone
+    a call may be made, is beyond a bound: soon after a label that of critical steps.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -35,17 +35,20 @@ class Screen:
         self._excess = 1.0  # e / t of the last evaluation where that is above 1
         self._last = -(10**9)
 
-    def flags(self, cheap: Uncertainty, *, step: int) -> bool:
+    def flags(self, cheap: Uncertainty, *, step: int, since_label: int) -> bool:
         """Return whether the exact deviation is needed."""
         rules = self._rules
+        spilling = float(cheap.spilling.max(initial=0.0))
         local = float(cheap.local.max(initial=0.0))
-        spilling = near = float(cheap.spilling.max(initial=0.0)) / rules.max_spilling
         if local > 0.0:
             known = self._local_at_threshold
-            near = max(near, local / known if known > 0.0 else np.inf)
+            local = local / known if known > 0.0 else np.inf
+        may_sample = since_label >= rules.minimum_gap
+        bound = rules.max_spilling if may_sample else rules.critical_spilling
         since = step - self._last
-        if near > ALARM * self._excess or spilling > 1.0 or since < 0:
+        if local > ALARM * self._excess or spilling > bound or since < 0:
             return True
+        near = max(local, spilling / rules.max_spilling)
         wait = max((1.0 - near) * rules.exact_interval, rules.exact_spacing)
         return since >= wait
 
