@@ -37,14 +37,14 @@ PATH_INTEGRAL = """<simulation verbosity="low">
   <output prefix="pi">
     <trajectory filename="x" stride="1" format="xyz">positions{{angstrom}}</trajectory>
     <trajectory filename="f" stride="1" format="xyz">forces{{ev/ang}}</trajectory>
-    <trajectory filename="e" stride="1" extra_type="raw">extras</trajectory>
+    <trajectory filename="e" stride="1" extra_type="spilling">extras</trajectory>
   </output>
   <total_steps>{steps}</total_steps>
   <prng><seed>7</seed></prng>
   <ffsocket mode="unix" name="otf" pbc="false"><address>{address}</address></ffsocket>
   <system>
     <initialize nbeads="{beads}">
-      <file mode="ase">start.extxyz</file>
+      <file mode="xyz">start.xyz</file>
       <velocities mode="thermal" units="kelvin">300</velocities>
     </initialize>
     <forces><force forcefield="otf"/></forces>
@@ -113,7 +113,9 @@ def test_the_extras_are_what_the_model_says_of_itself():
     prediction = Prediction(0.0, np.zeros((2, 3)), np.zeros(6), uncertainty=known)
     extras = json.loads(extras_of(prediction))
     assert extras == {"local_deviation_eV": 0.2, "spilling": 3e-3}
-    assert extras_of(Prediction(0.0, np.zeros((2, 3)), np.zeros(6))) == "{}"
+    unknown = json.loads(extras_of(Prediction(0.0, np.zeros((2, 3)), np.zeros(6))))
+    assert unknown.keys() == extras.keys()
+    assert np.isnan(list(unknown.values())).all()
 
 
 # ASE does not close the socket of a connection that was refused.
@@ -128,7 +130,10 @@ def test_without_a_driver_the_user_is_told_to_start_one(address):
 @pytest.mark.skipif(IPI is None, reason="i-pi is not installed (pip install ipi)")
 def test_ipi_moves_all_beads_of_a_path_integral_with_our_forces(folder, tmp_path):
     name = f"otf-{time.monotonic_ns()}"
-    shutil.copy(folder / "start.extxyz", tmp_path)
+    start = read(folder / "start.extxyz")
+    cell = "  ".join(f"{x:.8f}" for x in start.cell.cellpar())
+    comment = f"# CELL(abcABC): {cell} cell{{angstrom}} positions{{angstrom}}"
+    write(tmp_path / "start.xyz", start, format="xyz", comment=comment)
     text = PATH_INTEGRAL.format(steps=STEPS, beads=N_BEADS, address=name)
     (tmp_path / "input.xml").write_text(text)
     with (tmp_path / "ipi.log").open("w") as log:
@@ -137,14 +142,13 @@ def test_ipi_moves_all_beads_of_a_path_integral_with_our_forces(folder, tmp_path
             wait_for(Path(f"/tmp/ipi_{name}"))
             files = str(folder / "model.h5"), str(folder / "start.extxyz")
             command = [sys.executable, "-m", "otf.cli", "serve", *files]
-            options = ["--unix", name, "--check-interval", "1", "--flag"]
+            options = ["--unix", name, "--check-interval", "2", "--flag"]
             subprocess.run([*command, *options], check=True, timeout=300)
             assert driver.wait(60) == 0
         finally:
             driver.kill()
-    model, start = load_model(folder / "model.h5"), read(folder / "start.extxyz")
-    structure = Configuration.from_atoms(start)
-    spread = []
+    model, structure = load_model(folder / "model.h5"), Configuration.from_atoms(start)
+    spread, known = [], []
     for bead in range(N_BEADS):
         positions = read(tmp_path / f"pi.x_{bead:02d}.xyz", ":", format="xyz")
         forces = read(tmp_path / f"pi.f_{bead:02d}.xyz", ":", format="xyz")
@@ -154,6 +158,9 @@ def test_ipi_moves_all_beads_of_a_path_integral_with_our_forces(folder, tmp_path
             # i-PI writes six digits
             np.testing.assert_allclose(f.positions, expected, rtol=1e-4, atol=1e-3)
         spread.append(positions[-1].positions)
+        known.append(np.isfinite(np.loadtxt(tmp_path / f"pi.e_{bead:02d}")))
+    # every second structure was looked at, in the order the driver asked
+    assert np.sum(known) == N_BEADS * (STEPS + 1) // 2
     assert np.ptp(spread, axis=0).max() > 0.01  # the beads have left each other
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class _Protocol(IPIProtocol):  # type: ignore[misc]
     """The protocol with the extra string that i-PI writes beside the forces."""
 
-    extras = "{}"
+    extras = ""  # of the structure whose forces are sent next
 
     def sendforce(
         self, energy: float, forces: FloatArray, virial: FloatArray, *_: object
@@ -90,14 +90,13 @@ def serve(potential: Potential, atoms: Atoms, *, address: str | tuple[str, int])
 def extras_of(prediction: Prediction) -> str:
     """Return what the model says of itself as JSON, the extra string of the protocol.
 
-    Largest local deviation (eV) and spilling of all atoms where they were evaluated.
+    Largest local deviation (eV) and spilling of all atoms, NaN where they were not
+    evaluated: i-PI wants the same numbers of every structure.
     """
     known = prediction.uncertainty
-    if known is None:
-        return "{}"
+    local, spilling = np.full(1, np.nan), np.full(1, np.nan)
+    if known is not None:
+        local, spilling = known.local, known.spilling
     return json.dumps(
-        {
-            "local_deviation_eV": float(known.local.max(initial=0.0)),
-            "spilling": float(known.spilling.max(initial=0.0)),
-        }
+        {"local_deviation_eV": float(local.max()), "spilling": float(spilling.max())}
     )
