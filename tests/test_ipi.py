@@ -159,8 +159,8 @@ def test_ipi_moves_all_beads_of_a_path_integral_with_our_forces(folder, tmp_path
             np.testing.assert_allclose(f.positions, expected, rtol=1e-4, atol=1e-3)
         spread.append(positions[-1].positions)
         known.append(np.isfinite(np.loadtxt(tmp_path / f"pi.e_{bead:02d}")))
-    # every second structure was looked at, in the order the driver asked
-    assert np.sum(known) == N_BEADS * (STEPS + 1) // 2
+    # Every second structure was looked at; at first all beads are one structure.
+    assert np.sum(known, axis=0)[1:].sum() == N_BEADS * STEPS // 2
     assert np.ptp(spread, axis=0).max() > 0.01  # the beads have left each other
 
 
