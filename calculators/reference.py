@@ -98,6 +98,10 @@ class Reference:
         self._caller = caller or InProcess(code)
         self._warned = False
 
+    def keep_labels_in(self, book: LabelBook) -> None:
+        """Store labels there from now on, and take those it has."""
+        self._book = book
+
     def fingerprint(self, configuration: Configuration | None = None) -> str:
         """Return what must be equal for labels to share a training set.
 

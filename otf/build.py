@@ -32,7 +32,6 @@ from otf.models.archive import model_from_arrays, posterior_from_arrays
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Covariance, Gaussian, Polynomial
 from otf.models.interface import RowNoise, RowWeights
-from otf.recording import JournalBook
 from otf.settings.start import starting_point
 from otf.state import State
 from otf.store.formats import read_labelled
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from otf.settings.settings import Settings
     from otf.settings.system import Reference as ReferenceSection
     from otf.store.checkpoint import Checkpoint
-    from otf.store.journal import Journal
 
 # An atom that crosses this share of the cutoff in one step has left the dynamics.
 LARGEST_STEP = 0.2
@@ -211,15 +209,8 @@ def _friction_of_atoms(
     return np.array([friction[int(z)] for z in configuration.numbers])
 
 
-def build_reference(
-    settings: Settings, *, journal: Journal | None = None
-) -> Reference | None:
+def build_reference(settings: Settings) -> Reference | None:
     """Return the reference of the input file, None for a run that does not learn.
-
-    Parameters
-    ----------
-    journal
-        Where labels are kept and found again.
 
     Raises
     ------
@@ -230,14 +221,8 @@ def build_reference(
         return None
     section, directory = settings.reference, RunFolder(settings.directory).reference
     code = build_code(section, directory)
-    book = None
-    if journal is not None:
-        book = JournalBook(journal, lambda c: code.fingerprint(c.n_atoms))
     return Reference(
-        code,
-        caller=_caller(section, code, directory),
-        retries=section.retries,
-        book=book,
+        code, caller=_caller(section, code, directory), retries=section.retries
     )
 
 

@@ -31,7 +31,13 @@ from otf.learning.potential import LearningPotential
 from otf.learning.queue import under
 from otf.potential import Prediction, Untrusted
 from otf.progress import Progress, Status
-from otf.recording import JournalLog, StepWriter, record_of_run, versions
+from otf.recording import (
+    JournalBook,
+    JournalLog,
+    StepWriter,
+    record_of_run,
+    versions,
+)
 from otf.rollback import Memory, Ring
 from otf.stopping import StopRequest
 from otf.store.checkpoint import Checkpoint
@@ -42,6 +48,7 @@ from otf.store.schema import RunFolder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from otf.calculators.reference import Reference
     from otf.configuration import Configuration, Labels
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Schedule
@@ -135,35 +142,51 @@ def run(settings: Settings, input_text: str, progress: Progress) -> Outcome:
             f"'otf-md resume {folder.path}', or give another output.directory"
         )
     # What the calculator cannot do is found before the folder is made.
-    start = _prepare(settings, progress)
-    with RunFiles(folder) as files, _stop_request(settings, folder) as stop:
+    with (
+        _prepared(settings, progress) as start,
+        RunFiles(folder) as files,
+        _stop_request(settings, folder) as stop,
+    ):
         files.save_input(input_text)
         return _begin(settings, input_text, start, files, progress, stop)
 
 
 @dataclass(frozen=True, eq=False)
 class _Beginning:
-    """What a run starts from: state, fingerprint of the reference, known labels."""
+    """What a run starts from.
+
+    Attributes
+    ----------
+    state : the first
+    reference : started already; None in production
+    fingerprint : of the reference
+    frames : labels of earlier runs
+    """
 
     state: State
-    fingerprint: str
-    frames: Frames
+    reference: Reference | None = None
+    fingerprint: str = ""
+    frames: Frames = field(default_factory=list)
 
 
-def _prepare(settings: Settings, progress: Progress) -> _Beginning:
+@contextmanager
+def _prepared(settings: Settings, progress: Progress) -> Iterator[_Beginning]:
+    """Yield what a run starts from; the process of its reference ends with it."""
     state = initial_state(settings)
     reference = build_reference(settings)
     if reference is None:
-        return _Beginning(state, "", [])
+        yield _Beginning(state)
+        return
     try:
         reference.require(state.configuration)
+        require_sound_baseline(settings, state.configuration)
+        if reference.code.notice:
+            progress.note(f"note: {reference.code.notice}")
+        fingerprint = reference.fingerprint(state.configuration)
+        frames = learned_frames(settings, fingerprint)
+        yield _Beginning(state, reference, fingerprint, frames)
     finally:
         reference.close()
-    require_sound_baseline(settings, state.configuration)
-    if reference.code.notice:
-        progress.note(f"note: {reference.code.notice}")
-    fingerprint = reference.fingerprint(state.configuration)
-    return _Beginning(state, fingerprint, learned_frames(settings, fingerprint))
 
 
 def _begin(
@@ -183,7 +206,9 @@ def _begin(
             seed=settings.seed,
         )
     )
-    with _assembled(settings, files, start.state, progress, stop) as parts:
+    with _assembled(
+        settings, files, start.state, progress, stop, reference=start.reference
+    ) as parts:
         files.save(_unevaluated(start.state))
         return _from_first_step(parts, start.state, start.frames)
 
@@ -201,8 +226,8 @@ def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome
     with RunFiles(folder) as files, _stop_request(settings, folder) as stop:
         if files.is_new:  # killed before its first word
             text = folder.input.read_text()
-            start = _prepare(settings, progress)
-            return _begin(settings, text, start, files, progress, stop)
+            with _prepared(settings, progress) as start:
+                return _begin(settings, text, start, files, progress, stop)
         checkpoint = files.resume(versions())
         if checkpoint is None or not checkpoint.counters.get("evaluated"):
             state = initial_state(settings) if checkpoint is None else checkpoint.state
@@ -229,9 +254,11 @@ def _assembled(
     progress: Progress,
     stop: StopRequest,
     checkpoint: Checkpoint | None = None,
+    *,
+    reference: Reference | None = None,
 ) -> Iterator[_Parts]:
     """Yield the parts of a run; the process of its reference ends with them."""
-    parts = _assemble(settings, files, state, progress, stop, checkpoint)
+    parts = _assemble(settings, files, state, progress, stop, checkpoint, reference)
     try:
         yield parts
     finally:
@@ -246,12 +273,14 @@ def _assemble(
     progress: Progress,
     stop: StopRequest,
     checkpoint: Checkpoint | None,
+    reference: Reference | None,
 ) -> _Parts:
     configuration = state.configuration
     potential: LearningPotential | ProductionPotential
     if settings.is_learning:
-        reference = build_reference(settings, journal=files.journal)
+        reference = reference or build_reference(settings)
         assert reference is not None  # the settings refuse to learn without one
+        reference.keep_labels_in(JournalBook(files.journal, reference.fingerprint))
         log = JournalLog(files)
         rows = build_row_memory(settings, files.folder)
         if checkpoint is None:
