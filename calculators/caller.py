@@ -100,21 +100,16 @@ class InProcess:
         self._calculator, self._rung = self.code.build(attempt), attempt
 
     def _run(self, configuration: Configuration) -> Results:
-        calculator, log = self._calculator, self.code.output
-        self.code.prepare(calculator, configuration)
-        if log is not None:
-            log.clear(calculator)
+        calculator = self._calculator
+        self.code.make_ready(calculator, configuration)
         results = evaluate(calculator, configuration.to_atoms())
-        if log is not None and log.says_not_converged(calculator):
-            raise CallFailed(f"the SCF did not converge ({log.path(calculator)})")
-        if getattr(calculator, "converged", None) is False:
-            raise CallFailed("the code says that its SCF did not converge")
+        if (reason := self.code.objection(calculator)) is not None:
+            raise CallFailed(reason)
         return results
 
     def _reason(self, error: Exception) -> str:
         """Return what is known of a failed call, in one line."""
         words = ""
-        if self.code.output is not None:
-            with contextlib.suppress(Exception):
-                words = self.code.output.last_words(self._calculator)
+        with contextlib.suppress(Exception):
+            words = self.code.last_words(self._calculator)
         return f"{one_line(error)}: {words}" if words else one_line(error)

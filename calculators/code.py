@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ase.data import chemical_symbols
 
-from otf.calculators.serving import merged, one_line
+from otf.calculators.kpoints import grid_of
+from otf.calculators.serving import NOT_CONVERGED, merged, one_line, says_not_converged
 from otf.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from otf.calculators.kpoints import Sampling
     from otf.configuration import Configuration
 
     Arguments = Mapping[str, object]
@@ -23,22 +25,43 @@ if TYPE_CHECKING:
 # ASE ships no types, so a calculator is Any at this one door.
 Calculator = Any
 
-# Where and how a code runs: none of it moves the numbers beyond their tolerance.
+# Where and how a code runs: none of it moves the numbers beyond their tolerance. They
+# are left out in tables of arguments too.
 NOT_PHYSICS = frozenset(
     {
+        "algo",
+        "amix",
+        "bmix",
         "command",
         "debug",
+        "diagonalization",
         "directory",
+        "disk_io",
+        "electron_maxstep",
+        "kpar",
         "label",
         "max_iterations",
+        "max_scf",
+        "maxiter",
         "mixer",
         "mixer_damping",
         "mixer_memory",
+        "mixing_beta",
+        "mixing_mode",
+        "mixing_ndim",
+        "ncore",
+        "nelm",
+        "npar",
+        "nstep",
+        "outdir",
+        "parallel",
         "pp_paths",
+        "prefix",
         "profile",
         "pseudo_dir",
         "txt",
         "verbosity",
+        "wfcdir",
     }
 )
 
@@ -53,11 +76,13 @@ class OutputFile:
     not_converged : text that means an SCF without convergence, in codes that return
         energy and forces all the same
     telling : texts that mark the line of an error
+    following : lines after a telling one that belong to it
     """
 
     path: Callable[[Calculator], Path]
     not_converged: str | None = None
     telling: tuple[str, ...] = ()
+    following: int = 1
 
     def clear(self, calculator: Calculator) -> None:
         """Remove the file, so that what is read later is of the next call."""
@@ -70,19 +95,24 @@ class OutputFile:
         return self.not_converged in self.path(calculator).read_text(errors="replace")
 
     def last_words(self, calculator: Calculator) -> str:
-        """Return the last telling line and the one after it; empty without any."""
+        """Return the last telling line and those after it; empty without any."""
         try:
             lines = self.path(calculator).read_text(errors="replace").splitlines()
         except OSError:
             return ""
         for k in range(len(lines) - 1, -1, -1):
             if any(text in lines[k] for text in self.telling):
-                return " ".join(" ".join(lines[k : k + 2]).split())
+                return " ".join(" ".join(lines[k : k + 1 + self.following]).split())
         return ""
 
 
 def leave_electrons(calculator: Calculator, configuration: Configuration) -> None:
     """Leave charge and spin to what the code reads from the Atoms object."""
+
+
+def believe(calculator: Calculator) -> str | None:
+    """Believe a code that raises when it fails."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -100,7 +130,14 @@ class Code:
     prepare : hands charge and spin of a configuration to the calculator
     elements : atomic numbers it has parameters for; None when only the code knows
     keywords : every argument it can have; None asks the signature of ``construct``
-    output : the file that says what went wrong, for codes that run elsewhere
+    outputs : the files that say what went wrong, the most telling first
+    doubt : why the results of the last call must not be believed, None when they may
+    sampling : how it is told a grid of k points, for codes that have them
+    kpoint_spacing : 1/angstrom, see :mod:`otf.calculators.kpoints`; None where the
+        arguments set the k points
+    electrons : name of a file the code leaves -> name under which it starts from it;
+        empty when every call starts from atoms
+    raised : returns arguments with the cutoff times a factor, None without a cutoff
     gamma_only : no k points, so cells of different size do not belong together
     notice : one sentence on what the numbers are worth; empty for none
     checksums : file name -> SHA-256 of every pseudopotential or parameter file
@@ -114,7 +151,12 @@ class Code:
     prepare: Callable[[Calculator, Configuration], None] = leave_electrons
     elements: frozenset[int] | None = None
     keywords: frozenset[str] | None = None
-    output: OutputFile | None = None
+    outputs: tuple[OutputFile, ...] = ()
+    doubt: Callable[[Calculator], str | None] = believe
+    sampling: Sampling | None = None
+    kpoint_spacing: float | None = None
+    electrons: Mapping[str, str] = field(default_factory=dict)
+    raised: Callable[[Arguments, float], Arguments | None] | None = None
     gamma_only: bool = False
     notice: str = ""
     checksums: Mapping[str, str] = field(default_factory=dict)
@@ -144,6 +186,29 @@ class Code:
                 f"calculator {self.name!r} refuses its arguments: {one_line(error)} "
                 "(input file: [reference.arguments])"
             ) from error
+
+    def make_ready(self, calculator: Calculator, configuration: Configuration) -> None:
+        """Hand over what depends on the structure, and clear the old output."""
+        self.prepare(calculator, configuration)
+        if self.sampling is not None and self.kpoint_spacing is not None:
+            grid = grid_of(configuration, self.kpoint_spacing)
+            self.sampling.apply(calculator, grid)
+        for output in self.outputs:
+            output.clear(calculator)
+
+    def objection(self, calculator: Calculator) -> str | None:
+        """Return why what a calculator has returned must not be believed."""
+        for output in self.outputs:
+            if output.says_not_converged(calculator):
+                return f"the SCF did not converge ({output.path(calculator)})"
+        if says_not_converged(calculator):
+            return NOT_CONVERGED
+        return self.doubt(calculator)
+
+    def last_words(self, calculator: Calculator) -> str:
+        """Return what the files of a failed call say, empty when they do not."""
+        words = (output.last_words(calculator) for output in self.outputs)
+        return next(filter(None, words), "")
 
     def require_elements(self, numbers: frozenset[int]) -> None:
         """Raise when an atomic number has no parameters in this code.
@@ -176,16 +241,26 @@ class Code:
             Part of the hash for codes without k points: their energy per atom depends
             on the size of the cell.
         """
-        physics = {k: v for k, v in self.arguments.items() if k not in NOT_PHYSICS}
-        record = {
+        record: dict[str, object] = {
             "code": self.name,
             "version": self.version,
-            "arguments": physics,
+            "arguments": physics(self.arguments),
             "checksums": dict(self.checksums),
             "n_atoms": n_atoms if self.gamma_only else None,
         }
+        if self.kpoint_spacing is not None:  # the density, whatever the grid
+            record["kpoint_spacing"] = self.kpoint_spacing
         text = json.dumps(record, sort_keys=True, separators=(",", ":"), default=plain)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def physics(arguments: Mapping[str, object]) -> dict[str, object]:
+    """Return the arguments that move the numbers, at any depth of tables."""
+    return {
+        key: physics(value) if isinstance(value, dict) else value
+        for key, value in arguments.items()
+        if key.lower() not in NOT_PHYSICS
+    }
 
 
 def plain(value: object) -> object:

@@ -7,14 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase.calculators.cp2k import CP2K
+from ase.calculators.cp2k import CP2K, parse_input
 
 from otf.calculators.code import Calculator, Code, OutputFile
+from otf.calculators.kpoints import Sampling
 from otf.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from otf.calculators.kpoints import Grid
     from otf.configuration import Configuration
 
 NOT_CONVERGED = "SCF run NOT converged"
@@ -52,7 +54,49 @@ def version_of(command: str) -> str:
     return answer.stdout.strip().partition("\n")[0] or "unknown"
 
 
-def code(arguments: Mapping[str, object]) -> Code:
+def wave_functions(label: str) -> dict[str, str]:
+    """Return the files of wave functions, without and with k points."""
+    names = (f"{Path(label).name}-RESTART.{end}" for end in ("wfn", "kp"))
+    return {name: name for name in names}
+
+
+def with_keywords(template: str, section: str, *keywords: str) -> str:
+    """Return an input template with keywords added to a section."""
+    root = parse_input(template)
+    for keyword in keywords:
+        root.add_keyword(section, keyword)
+    return "\n".join(root.write())
+
+
+def kpoints_given(arguments: Mapping[str, object]) -> str | None:
+    """Return the argument that sets k points, None without one."""
+    root = parse_input(str(arguments.get("inp", "")))
+    sections = root.get_subsection("FORCE_EVAL/DFT").subsections
+    return "inp" if any(s.name.upper() == "KPOINTS" for s in sections) else None
+
+
+def set_kpoints(calculator: Calculator, grid: Grid) -> None:
+    """Hand over a grid; a single point needs no complex wave functions."""
+    if max(grid) == 1:
+        return
+    # Half a step brings even grids, which would miss it, to the Gamma point.
+    shift = [0.0 if n % 2 else 0.5 / n for n in grid]
+    scheme = " ".join(str(number) for number in (*grid, *shift))
+    inp = with_keywords(
+        calculator.parameters.inp,
+        "FORCE_EVAL/DFT/KPOINTS",
+        f"SCHEME MACDONALD {scheme}",
+    )
+    calculator.set(inp=inp)
+
+
+def raised(arguments: Mapping[str, object], factor: float) -> dict[str, object] | None:
+    """Return the arguments with the cutoff times a factor."""
+    cutoff = float(str(arguments.get("cutoff", CP2K.default_parameters["cutoff"])))
+    return {**arguments, "cutoff": factor * cutoff}
+
+
+def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
     """Return the registry entry.
 
     Raises
@@ -60,11 +104,17 @@ def code(arguments: Mapping[str, object]) -> Code:
     InputError
         When the shell is not installed.
     """
-    filled = {"command": "cp2k_shell", "label": "cp2k", **arguments}
+    filled = {"command": "cp2k_shell", "label": "cp2k", "inp": "", **arguments}
+    files = wave_functions(str(filled["label"]))
+    template = str(filled["inp"])
+    guess = with_keywords(template, "FORCE_EVAL/DFT/SCF", "SCF_GUESS RESTART")
 
     def prepare(calculator: Calculator, configuration: Configuration) -> None:
         charge, spin = configuration.charge, configuration.spin
+        folder = output_file(calculator).parent
+        there = restart and any((folder / name).is_file() for name in files)
         calculator.set(
+            inp=guess if there else template,
             charge=filled.get("charge", 0) if charge is None else round(charge),
             multiplicity=filled.get("multiplicity") if spin is None else spin,
             uks=filled.get("uks", False) if spin is None else spin != 1,
@@ -78,5 +128,8 @@ def code(arguments: Mapping[str, object]) -> Code:
         prepare=prepare,
         keywords=frozenset(CP2K.default_parameters)
         | {"command", "label", "directory", "debug"},
-        output=OutputFile(output_file, not_converged=NOT_CONVERGED),
+        outputs=(OutputFile(output_file, not_converged=NOT_CONVERGED),),
+        sampling=Sampling(set_kpoints, kpoints_given),
+        electrons=files,
+        raised=raised,
     )

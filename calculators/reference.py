@@ -20,6 +20,7 @@ from otf.potential import Untrusted
 if TYPE_CHECKING:
     from otf.calculators.caller import Caller
     from otf.calculators.code import Code
+    from otf.calculators.electrons import ElectronShelf
     from otf.configuration import Configuration, FloatArray
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,11 @@ RETRIES = 2
 
 class LabelBook(Protocol):
     """Labels already paid for."""
+
+    @property
+    def last_key(self) -> str | None:
+        """Return the name of the label added last, in this process or before."""
+        ...
 
     def key(self, configuration: Configuration, fingerprint: str) -> str:
         """Return the name of a configuration under a reference."""
@@ -48,8 +54,9 @@ class LabelBook(Protocol):
 class Reference:
     """A reference calculator that gives trustworthy labels or says why not.
 
-    Every label is computed from scratch, never from the wave functions of the label
-    before, so that a resumed run gets the same numbers as one that was not stopped.
+    Every label is computed from atoms, or from the electrons of the last label in the
+    book, never from whatever the code has left: a resumed run gets the same numbers as
+    one that was not stopped.
 
     Parameters
     ----------
@@ -66,6 +73,8 @@ class Reference:
         Smallest distance that is computed at all, in sums of covalent radii.
     book
         A store of labels; those found there are not computed again.
+    shelf
+        Keeps the electrons of the last label in the book; None to start from atoms.
 
     Attributes
     ----------
@@ -83,6 +92,7 @@ class Reference:
         bounds: Bounds | None = None,
         shortest_contact: float = SHORTEST_CONTACT,
         book: LabelBook | None = None,
+        shelf: ElectronShelf | None = None,
     ) -> None:
         self.code = code
         self.n_calls = 0
@@ -95,6 +105,7 @@ class Reference:
         self._bounds = bounds or Bounds()
         self._distances = DistanceGate(shortest_contact)
         self._book = book
+        self._shelf = shelf
         self._caller = caller or InProcess(code)
         self._warned = False
 
@@ -154,11 +165,15 @@ class Reference:
         self._warn_of_electrons(configuration)
         start = time.perf_counter()
         labels = self._climb(configuration)
+        if self._shelf is not None and self._book is not None:
+            self._shelf.keep(key, configuration)
         self.last_seconds = time.perf_counter() - start
         self.total_seconds += self.last_seconds
         self.n_calls += 1
         if self._book is not None:
             self._book.add(key, configuration, labels, self.last_seconds)
+            if self._shelf is not None:
+                self._shelf.forget_others(key)
         return labels
 
     def close(self) -> None:
@@ -191,6 +206,10 @@ class Reference:
 
     def _call(self, configuration: Configuration, attempt: int) -> Labels:
         """Run the code once and judge what it says."""
+        if self._shelf is not None:
+            # A retry starts from atoms: the electrons may be what went wrong.
+            last = None if attempt or self._book is None else self._book.last_key
+            self._shelf.lay_out(last, configuration)
         results = self._caller.call(configuration, attempt)
         labels = to_labels(results, configuration)
         if (reason := objection(labels, configuration, self._bounds)) is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.metadata import (
     PackageNotFoundError,
@@ -27,9 +28,11 @@ from otf.calculators import (
     cp2k,
     emt,
     espresso,
+    gpaw,
     lennard_jones,
     stillinger_weber,
     tblite,
+    vasp,
 )
 from otf.calculators.code import Calculator, Code
 from otf.errors import InputError
@@ -44,9 +47,11 @@ OURS: Mapping[str, Callable[[Mapping[str, object]], Code]] = {
     "cp2k": cp2k.code,
     "emt": emt.code,
     "espresso": espresso.code,
+    "gpaw": gpaw.code,
     "lennard-jones": lennard_jones.code,
     "stillinger-weber": stillinger_weber.code,
     "tblite": tblite.code,
+    "vasp": vasp.code,
 }
 
 
@@ -62,6 +67,8 @@ def make_calculator(
     *,
     directory: Path | None = None,
     ladder: Sequence[Mapping[str, object]] = (),
+    kpoint_spacing: float | None = None,
+    restart: bool = False,
 ) -> Code:
     """Return the code of that name with its arguments; nothing is run yet.
 
@@ -76,16 +83,29 @@ def make_calculator(
     ladder
         Changes of arguments for the first, second, ... retry, in place of the code's
         own where there are any.
+    kpoint_spacing
+        1/angstrom, see :mod:`otf.calculators.kpoints`; None leaves k points to the
+        arguments.
+    restart
+        Start from electrons that lie in the directory, and leave them there.
 
     Raises
     ------
     InputError
-        Unknown name, package that is not installed, or an argument the code does not
+        Unknown name, package that is not installed, or something the code does not
         have; one line that names the key of the input file.
     """
     arguments = dict(arguments or {})
+    if restart and name not in RESTARTING:
+        raise InputError(
+            f"calculator {name!r} cannot start from the electrons of the call before; "
+            f"{', '.join(sorted(RESTARTING))} can: remove restart "
+            "(input file: [reference] restart)"
+        )
     if name in OURS:
-        code = OURS[name](at(arguments, directory, needed=name in WORKS_IN_FILES))
+        arguments = at(arguments, directory, needed=name in WORKS_IN_FILES)
+        build = RESTARTING[name] if restart else OURS[name]
+        code = build(arguments)
     else:
         construct = find_class(name)
         needed = works_in_files(construct)
@@ -98,10 +118,40 @@ def make_calculator(
     if ladder:
         code = replace(code, ladder=tuple(ladder))
     require_known_arguments(code)
-    return code
+    return code if kpoint_spacing is None else spaced(code, kpoint_spacing)
 
 
-WORKS_IN_FILES = frozenset({"abinit", "cp2k", "espresso"})
+def spaced(code: Code, spacing: float) -> Code:
+    """Return a code whose k points come from a spacing in 1/angstrom.
+
+    Raises
+    ------
+    InputError
+        When the code has no k points, or its arguments set them already.
+    """
+    key = "(input file: [reference] kpoint_spacing_per_A)"
+    if code.sampling is None:
+        known = ", ".join(sorted(WITH_KPOINTS))
+        raise InputError(
+            f"kpoint_spacing_per_A means nothing to calculator {code.name!r}, only to "
+            f"{known}: remove it {key}"
+        )
+    if (given := code.sampling.given(code.arguments)) is not None:
+        raise InputError(
+            f"kpoint_spacing_per_A contradicts {given} under [reference.arguments], "
+            f"which sets the k points already: remove one of them {key}"
+        )
+    return replace(code, kpoint_spacing=spacing)
+
+
+RESTARTING: Mapping[str, Callable[[Mapping[str, object]], Code]] = {
+    "abinit": partial(abinit.code, restart=True),
+    "cp2k": partial(cp2k.code, restart=True),
+    "espresso": partial(espresso.code, restart=True),
+    "vasp": partial(vasp.code, restart=True),
+}
+WITH_KPOINTS = frozenset({"abinit", "cp2k", "espresso", "gpaw", "vasp"})
+WORKS_IN_FILES = frozenset({"abinit", "cp2k", "espresso", "gpaw", "vasp"})
 # Potentials of milliseconds, which neither hang nor crash.
 IN_PROCESS = frozenset({"emt", "lennard-jones", "stillinger-weber"})
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Answer = tuple[str, object]
 
 PROPERTIES = ("energy", "free_energy", "forces", "stress")
+NOT_CONVERGED = "the code says that its SCF did not converge"
 _HEARTBEAT = 2.0  # seconds between two looks at whether anybody still listens
 
 
@@ -49,6 +50,12 @@ def evaluate(calculator: Any, atoms: Atoms) -> dict[str, object]:
         calculator.calculate(atoms, wanted, list(all_changes))
         return dict(calculator.results)
     return {name: calculator.get_property(name, atoms) for name in wanted}
+
+
+def says_not_converged(calculator: Any) -> bool:
+    """Return whether a calculator itself says that its SCF did not converge."""
+    cycle = getattr(calculator, "scf", calculator)
+    return getattr(cycle, "converged", None) is False
 
 
 def plain(results: dict[str, object]) -> dict[str, object]:
@@ -144,7 +151,10 @@ def main() -> None:
             if attempt != rung:
                 rung = attempt
                 calculator = construct(**steps[min(rung, len(steps) - 1)])
-            return "results", plain(evaluate(calculator, to_atoms(structure)))
+            results = evaluate(calculator, to_atoms(structure))
+            if says_not_converged(calculator):
+                return "failed", NOT_CONVERGED
+            return "results", plain(results)
         except Exception as error:
             return "failed", one_line(error)
 

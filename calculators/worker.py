@@ -48,6 +48,8 @@ class Order:
         code's own
     python : interpreter of another environment that has ASE and the calculator, which
         is then named as "module:Class"; None for ours
+    kpoint_spacing : 1/angstrom; None where the arguments set the k points
+    restart : whether a call starts from electrons that lie in the directory
     """
 
     calculator: str
@@ -55,6 +57,8 @@ class Order:
     directory: Path | None = None
     ladder: tuple[Mapping[str, object], ...] = ()
     python: str | None = None
+    kpoint_spacing: float | None = None
+    restart: bool = False
 
 
 class Worker:
@@ -176,6 +180,8 @@ class Worker:
             "arguments": dict(order.arguments),
             "directory": None if order.directory is None else str(order.directory),
             "ladder": [dict(step) for step in order.ladder],
+            "kpoint_spacing": order.kpoint_spacing,
+            "restart": order.restart,
         }
 
     @property
@@ -238,6 +244,8 @@ def main() -> None:
             order["arguments"],
             directory=None if directory is None else Path(directory),
             ladder=order["ladder"],
+            kpoint_spacing=order["kpoint_spacing"],
+            restart=order["restart"],
         )
         caller = InProcess(code)
         caller.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from otf.build_baseline import build_baseline, isolated_energies
 from otf.calculators.baseline import calculator_baseline
 from otf.calculators.caller import InProcess
+from otf.calculators.electrons import ElectronShelf
 from otf.calculators.foreign import foreign_code
 from otf.calculators.reference import Reference
 from otf.calculators.registry import IN_PROCESS, make_calculator
@@ -40,7 +42,6 @@ from otf.store.scratch import ScratchRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from otf.calculators.caller import Caller
     from otf.calculators.code import Code
@@ -222,7 +223,10 @@ def build_reference(settings: Settings) -> Reference | None:
     section, directory = settings.reference, RunFolder(settings.directory).reference
     code = build_code(section, directory)
     return Reference(
-        code, caller=_caller(section, code, directory), retries=section.retries
+        code,
+        caller=_caller(section, code, directory),
+        retries=section.retries,
+        shelf=_shelf(section, code),
     )
 
 
@@ -239,27 +243,48 @@ def build_code(section: ReferenceSection, directory: Path | None = None) -> Code
             section.calculator,
             section.arguments,
             section.python,
+            directory=directory,
             ladder=section.retry_arguments,
+            kpoint_spacing=section.kpoint_spacing_per_A,
         )
     return make_calculator(
         section.calculator,
         section.arguments,
         directory=directory,
         ladder=section.retry_arguments,
+        kpoint_spacing=section.kpoint_spacing_per_A,
+        restart=section.restart == "previous",
     )
+
+
+def _shelf(section: ReferenceSection, code: Code) -> ElectronShelf | None:
+    """Return where electrons are kept, None for a run that starts from atoms."""
+    if section.restart == "scratch":
+        return None
+    return ElectronShelf(Path(str(code.arguments["directory"])), code.electrons)
 
 
 def _caller(section: ReferenceSection, code: Code, directory: Path) -> Caller:
     """Return a process for the code, or this one for the potentials of the tests."""
     if code.name in IN_PROCESS and section.time_limit_s is None:
         return InProcess(code)
-    order = Order(
-        section.calculator,
-        section.arguments,
-        directory=directory,
-        ladder=section.retry_arguments,
-        python=section.python,
-    )
+    if section.python is None:
+        order = Order(
+            section.calculator,
+            section.arguments,
+            directory=directory,
+            ladder=section.retry_arguments,
+            kpoint_spacing=section.kpoint_spacing_per_A,
+            restart=section.restart == "previous",
+        )
+    else:  # the far end knows nothing of ours
+        order = Order(
+            code.name,
+            code.arguments,
+            directory=directory,
+            ladder=code.ladder,
+            python=section.python,
+        )
     return Worker(order, time_limit=section.time_limit_s)
 
 

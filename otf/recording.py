@@ -101,6 +101,11 @@ class JournalBook:
 
     key = staticmethod(label_key)
 
+    @property
+    def last_key(self) -> str | None:
+        """Return the name of the label written last."""
+        return self._book.last_key
+
     def find(self, key: str) -> Labels | None:
         """Return the labels under a key, None when nobody paid for them."""
         return self._book.find(key)

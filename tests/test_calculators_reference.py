@@ -127,7 +127,7 @@ def test_a_silent_failure_is_read_from_the_output(tmp_path, silicon, text, trust
 
     path.write_text("not enough")  # of an earlier call: must not count
     output = OutputFile(lambda _: path, not_converged="not enough")
-    reference = Reference(Code("writer", "1", {}, Writer, output=output))
+    reference = Reference(Code("writer", "1", {}, Writer, outputs=(output,)))
     if trusted:
         assert reference.label(silicon).energy == -1.0
     else:
@@ -144,7 +144,7 @@ def test_a_failed_code_is_quoted_from_its_output(tmp_path, silicon):
             raise ValueError("exit status 2")
 
     output = OutputFile(lambda _: tmp_path / "out", telling=("Error in routine",))
-    reference = Reference(Code("dying", "1", {}, Dying, output=output))
+    reference = Reference(Code("dying", "1", {}, Dying, outputs=(output,)))
     with pytest.raises(
         ReferenceFailure, match="exit status 2: Error in routine ggen too"
     ):

@@ -104,6 +104,7 @@ def contradictions(settings: Settings) -> list[str]:
     """Return one line for each pair of keys that cannot stand together."""
     return [
         *_who_answers(settings),
+        *_reference(settings.reference),
         *_learning(settings),
         *_regression(settings),
         *_dispersion(settings.baseline.dispersion),
@@ -135,6 +136,15 @@ def _who_answers(settings: Settings) -> list[str]:
             "under [potential] (potential.model)"
         ]
     return []
+
+
+def _reference(reference: Reference | None) -> list[str]:
+    if reference is None or reference.python is None or reference.restart == "scratch":
+        return []
+    return [
+        'restart = "previous" is not possible in another python: remove one of them '
+        "(reference.restart)"
+    ]
 
 
 def _learning(settings: Settings) -> list[str]:

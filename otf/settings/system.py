@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
@@ -78,8 +78,21 @@ class Reference(Section):
     python: Text | None = Field(
         default=None,
         description="Python interpreter of another environment that has ASE and the "
-        'calculator, which is then named as "module:Class".',
+        'calculator, which is then named as "module:Class", or "gpaw".',
         examples=["/usr/bin/python3"],
+    )
+    kpoint_spacing_per_A: Positive | None = Field(
+        default=None,
+        description="Largest distance of k points along the reciprocal vectors, which "
+        "contain 2 pi (as KSPACING of VASP; 2 pi times kpoint_mp_spacing of CASTEP): "
+        "N_i = ceil(b_i / spacing), the Gamma point included. Without it the arguments "
+        "set the k points.",
+        examples=[0.25],
+    )
+    restart: Literal["scratch", "previous"] = Field(
+        default="scratch",
+        description="Electrons a call starts from: those of isolated atoms, or those "
+        "of the last label (abinit, cp2k, espresso, vasp) in the same cell.",
     )
     arguments: dict[str, JsonValue] = Field(
         default_factory=dict,

@@ -71,6 +71,10 @@ class LabelBook:
     others
         Journals of earlier runs whose labels are taken over.
 
+    Attributes
+    ----------
+    last_key : of the label written last to the journal, None before the first
+
     Raises
     ------
     StoreError
@@ -79,6 +83,7 @@ class LabelBook:
 
     def __init__(self, journal: Journal, *, others: Sequence[Path] = ()) -> None:
         self._journal = journal
+        self.last_key: str | None = None
         # Only the place is kept: thousands of labels would fill the memory.
         self._places: dict[str, tuple[Path, int]] = {}
         for path in (journal.path, *others):
@@ -86,6 +91,8 @@ class LabelBook:
                 if record.kind == Label.kind:
                     key = str(record.data["key"])
                     self._places.setdefault(key, (path, record.offset))
+                    if path == journal.path:
+                        self.last_key = key
 
     def __len__(self) -> int:
         """Return the number of different labels."""
@@ -114,3 +121,4 @@ class LabelBook:
         """
         offset = self._journal.write(label, sync=True)
         self._places.setdefault(label.key, (self._journal.path, offset))
+        self.last_key = label.key
