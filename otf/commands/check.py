@@ -13,6 +13,7 @@ from otf.build import build_code
 from otf.build_baseline import require_sound_baseline
 from otf.calculators.geometry import closest_contact, require_sane_distances
 from otf.commands.forecast import forecast, in_words
+from otf.commands.pulay import lines_of, measured
 from otf.configuration import species_of
 from otf.errors import InputError
 from otf.potential import Untrusted
@@ -34,6 +35,12 @@ FORECAST_MARGIN = 3.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("input", type=Path, help="the input file")
+    parser.add_argument(
+        "--pulay",
+        action="store_true",
+        help="call the reference twice, the second time at twice its cutoff, and say "
+        "how much of the stress of the first structure is owed to the cutoff",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -48,6 +55,10 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{word:<10} {line}")
     for line in warnings(settings, configuration):
         print(f"{'warning':<10} {line}")
+    if arguments.pulay:
+        found = measured(settings, configuration)
+        for word, line in lines_of(found, noise=settings.regression.noise_stress):
+            print(f"{word:<10} {line}")
     print(f"{arguments.input} is sound.")
     return 0
 
