@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
+from otf.calculators.electrons import ElectronShelf
 from otf.calculators.foreign import foreign_code
 from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
@@ -20,8 +21,10 @@ from otf.calculators.serving import evaluate
 from otf.calculators.worker import Order, Worker
 from otf.configuration import Configuration
 from otf.errors import ReferenceFailure
+from otf.recording import JournalBook
+from otf.store.journal import Journal
 from otf.testing import derivative, strained
-from otf.units import GPA
+from otf.units import BOHR, GPA, HARTREE
 
 PSEUDO = Path("/usr/share/espresso/pseudo")
 ABINIT_FILES = Path("/usr/share/abinit/psp/Pseudodojo_nc_sr_04_pbe_standard_psp8")
@@ -132,11 +135,116 @@ def test_espresso_labels_are_those_of_a_direct_call_and_gradients(silicon, tmp_p
 @espresso
 def test_an_scf_that_did_not_converge_is_no_label(silicon, tmp_path):
     given = arguments_of_espresso(electron_maxstep=2)
+    with pytest.raises(ReferenceFailure, match="convergence NOT achieved"):
+        label_of("espresso", given, silicon, tmp_path)
+
+
+@espresso
+def test_a_retry_of_pw_x_mixes_gently_and_has_more_iterations(silicon, tmp_path):
+    given = arguments_of_espresso(electron_maxstep=4)
     code = make_calculator("espresso", given, directory=tmp_path)
     reference = Reference(code, caller=Worker(Order("espresso", given, tmp_path)))
-    with pytest.raises(ReferenceFailure, match="convergence NOT achieved"):
-        reference.label(silicon)
+    label = reference.label(silicon)
     reference.close()
+    assert reference.last_attempts == 3
+    easy = label_of("espresso", arguments_of_espresso(), silicon, tmp_path / "easy")
+    np.testing.assert_allclose(label.forces, easy.forces, rtol=0, atol=1e-4)
+
+
+def points_and_spacing(name):
+    """Return arguments with k points, and those that leave them to a spacing."""
+    bare = dict(arguments_of_espresso() if name == "espresso" else ABINIT_PBE)
+    for key in ("kpts", "koffset"):
+        bare.pop(key, None)
+    if name == "espresso":
+        return {**bare, "kpts": [2, 2, 2]}, bare
+    grid = {"ngkpt": [2, 2, 2], "shiftk": [0.0, 0.0, 0.0], "kptopt": 1}
+    return {**bare, **grid}, bare
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("espresso", marks=espresso), pytest.param("abinit", marks=abinit)],
+)
+def test_a_spacing_is_the_grid_it_stands_for(name, silicon, tmp_path):
+    points, bare = points_and_spacing(name)
+    grid = label_of(name, points, silicon, tmp_path / "grid")
+    # 2 pi / 5.43 = 1.16 per angstrom
+    spaced = label_of(name, bare, silicon, tmp_path / "spacing", kpoint_spacing=0.8)
+    assert spaced.energy == grid.energy
+    np.testing.assert_array_equal(spaced.forces, grid.forces)
+
+
+@gpaw
+def test_a_spacing_is_the_grid_it_stands_for_in_gpaw_of_another_python(
+    silicon, tmp_path
+):
+    def label(arguments, spacing=None):
+        code = foreign_code(
+            "gpaw", arguments, PYTHON, directory=tmp_path, kpoint_spacing=spacing
+        )
+        order = Order(code.name, code.arguments, tmp_path, code.ladder, PYTHON)
+        reference = Reference(code, caller=Worker(order))
+        try:
+            return reference.label(silicon)
+        finally:
+            reference.close()
+
+    bare = {"mode": GPAW_PBE["mode"], "xc": "PBE"}
+    grid = label({**bare, "kpts": {"size": [2, 2, 2], "gamma": True}})
+    spaced = label(bare, 0.8)
+    # GPAW gives other last bits from process to process: 1e-12 eV were seen.
+    assert spaced.energy == pytest.approx(grid.energy, abs=1e-9)
+    np.testing.assert_allclose(spaced.forces, grid.forces, rtol=0, atol=1e-8)
+
+
+@abinit
+def test_abinit_is_quoted_from_its_log(silicon, tmp_path):
+    with pytest.raises(ReferenceFailure, match=r"--- !ERROR .*NONSENSE"):
+        label_of("abinit", {**ABINIT_PBE, "nonsense": 3}, silicon, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [
+        pytest.param("espresso", 1e-4, marks=espresso),
+        # what toldff stops at
+        pytest.param("abinit", ABINIT_PBE["toldff"] * HARTREE / BOHR, marks=abinit),
+    ],
+)
+def test_a_resumed_run_starts_from_the_same_electrons(
+    name, tolerance, silicon, tmp_path
+):
+    given, _ = points_and_spacing(name)
+    structures = [
+        silicon.moved(silicon.positions + k * 0.01 * np.sin(silicon.positions))
+        for k in range(3)
+    ]
+
+    def labels(folder, these):
+        """Label in one process; the journal and the electrons outlive it."""
+        work = folder / "reference"
+        code = make_calculator(name, given, directory=work, restart=True)
+        worker = Worker(Order(name, given, work, restart=True))
+        shelf = ElectronShelf(work, code.electrons)
+        reference = Reference(code, caller=worker, shelf=shelf)
+        journal = Journal(folder / "journal.bin")
+        reference.keep_labels_in(JournalBook(journal, reference.fingerprint))
+        out = [reference.label(c) for c in these]
+        reference.close()
+        journal.close()
+        return out
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = labels(tmp_path / "whole", structures)
+    labels(tmp_path / "parts", structures[:2])
+    again = labels(tmp_path / "parts", structures)
+    for a, b in zip(whole, again, strict=True):
+        assert a.energy == b.energy
+        np.testing.assert_array_equal(a.forces, b.forces)
+    alone = label_of(name, given, structures[2], tmp_path / "alone")
+    np.testing.assert_allclose(whole[2].forces, alone.forces, rtol=0, atol=tolerance)
 
 
 @gpaw
@@ -156,10 +264,10 @@ def test_gpaw_of_another_python_gives_gradients(silicon, tmp_path):
     hasty.close()
 
 
-def label_of(name, given, c, folder):
+def label_of(name, given, c, folder, **options):
     """Return the labels a worker gives, without retries."""
-    code = make_calculator(name, given, directory=folder)
-    worker = Worker(Order(name, given, folder), time_limit=600.0)
+    code = make_calculator(name, given, directory=folder, **options)
+    worker = Worker(Order(name, given, folder, **options), time_limit=600.0)
     reference = Reference(code, caller=worker, retries=0)
     try:
         return reference.label(c)

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from ase.db import connect
+from ase.units import Bohr, GPa, Hartree
 
 from otf.configuration import Configuration, Labels
 from otf.errors import InputError, StoreError
 from otf.store.formats import FORMATS, format_of, read_labelled
-from otf.store.labelled import Reading, tensor_of
+from otf.store.labelled import UNCONVERGED, Reading, tensor_of
 from otf.store.outcar import BARE
 
 DATA = Path(__file__).parent / "data" / "import"
@@ -490,6 +491,53 @@ def test_an_unconverged_run_of_pw_x_has_no_frame():
     reading = read(DATA / "silicon_unconverged.pwo")
     assert reading.frames == []
     assert reading.left_out == {"SCF not converged": 1}
+
+
+def test_one_structure_of_cp2k_comes_from_its_output_alone():
+    """The input of the run: cell and positions have more digits than the output."""
+    ((c, labels),) = read(DATA / "water.out").frames
+    cell = [[6.0123456, 0, 0], [0.1234567, 6.1, 0], [0, 0.2, 5.9876543]]
+    np.testing.assert_allclose(c.cell, cell, rtol=0, atol=2e-6)
+    positions = [[3.01234567, 3.0, 3.1], [3.0, 3.76, 2.51], [3.02, 2.24, 2.5]]
+    np.testing.assert_allclose(c.positions, positions, rtol=0, atol=5.1e-7)
+    assert c.numbers.tolist() == [8, 1, 1]
+    assert c.pbc.all()
+    assert labels.energy == pytest.approx(-17.219191796595211 * Hartree, abs=1e-9)
+    force = np.array([0.00018549, -0.00992608, 0.00432162]) * Hartree / Bohr
+    np.testing.assert_allclose(labels.forces[0], force, rtol=0, atol=1e-9)
+    # printed as a pressure
+    assert labels.stress[0] == pytest.approx(-0.178221950091 * GPa, rel=1e-9)
+    assert labels.stress[3] == pytest.approx(0.105104989735 * GPa, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("MODULE QUICKSTEP: ATOMIC COORD", "MODULE", "has no atomic coordinates"),
+        (" CELL| Angle (b,c)", " CELL| Corner", "has no cell"),
+        ("6.012     0.000     0.000   |a|", "0.000     6.012     0.000   |a|", "turn"),
+        ("2    2 H", "3    2 H", "line 20: expected atom 2"),
+        ("2.240000      2.500000", "2.240000   ********", "a position"),
+        ("6.100     0.000   |b|", "6.1x0     0.000   |b|", "a vector and its length"),
+    ],
+)
+def test_an_output_of_cp2k_that_does_not_say_enough_is_one_line(
+    tmp_path, old, new, words
+):
+    text = (DATA / "water.out").read_text()
+    assert old in text
+    (tmp_path / "water.out").write_text(text.replace(old, new, 1))
+    with pytest.raises(StoreError, match=words) as caught:
+        read(tmp_path / "water.out")
+    assert "\n" not in str(caught.value)
+
+
+def test_one_structure_of_cp2k_that_did_not_converge_is_left_out(tmp_path):
+    text = (DATA / "water.out").read_text()
+    text = text.replace("SCF run converged in    31", "SCF run NOT converged in 31")
+    (tmp_path / "water.out").write_text(text)
+    reading = read(tmp_path / "water.out")
+    assert (len(reading.frames), reading.left_out[UNCONVERGED]) == (0, 1)
 
 
 def test_an_unconverged_cycle_of_cp2k_is_left_out(tmp_path):

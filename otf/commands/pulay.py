@@ -1,8 +1,8 @@
 """How much of a stress is owed to the cutoff of the plane waves (Pulay stress).
 
 The analytic stress is that of a fixed number of plane waves. Where the energy is not
-converged with the cutoff, the stress is off by a tension that is nearly the same for all
-structures of a material, and a free cell becomes too small.
+converged with the cutoff, the stress is off by a tension that is nearly the same for
+all structures of a material, and a free cell becomes too small.
 """
 
 from __future__ import annotations

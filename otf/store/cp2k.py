@@ -6,7 +6,8 @@ in angstrom. A cell that does not change may also come from ``PROJECT-1.restart`
 are those CP2K writes unless its input asks for others.
 
 The main output, where it is given instead, names the project and says more: which SCF
-cycles converged, and the stress (GPa, with the sign of a pressure). The stress in
+cycles converged, and the stress (GPa, with the sign of a pressure). Of a run that
+leaves no trajectory (ENERGY_FORCE), it has the atoms as well. The stress in
 ``PROJECT-1.stress`` is not used: in molecular dynamics it has the motion of the atoms.
 """
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from otf.configuration import Configuration
 from otf.errors import StoreError
+from otf.store.cp2k_geometry import PrintedGeometry
 from otf.store.labelled import INCOMPLETE, UNCONVERGED, Reading, labelled_frame
 from otf.store.text import FileEndsError, element_of_label, lines_of, log_lines_of
 from otf.units import BOHR, GPA, HARTREE
@@ -46,6 +48,7 @@ _STRESS = re.compile(
     r" STRESS\| Analytical stress tensor \[GPa\]| STRESS TENSOR \[GPa\]"
 )
 _FORCES = re.compile(r" ATOMIC FORCES in \[a\.u\.\]| FORCES\| Atomic forces \[hart")
+_ATOMS = re.compile(r" MODULE \w+: ATOMIC COORDINATES IN ANGSTROM", re.IGNORECASE)
 _SAME = 2e-10  # hartree; energies beside positions have ten digits behind the point
 
 
@@ -117,15 +120,18 @@ def read_cp2k_output(path: Path) -> Reading:
     StoreError
         When a file is damaged or missing, or files do not match.
     """
-    project, cycles = _output(path)
-    positions = path.parent / f"{project}-pos-1.xyz"
+    output = _output(path)
+    cycles = output.cycles
+    positions = path.parent / f"{output.project}-pos-1.xyz"
+    if output.is_single:
+        return _single(path, output)
     if not positions.is_file():
         raise StoreError(
-            f"{path}: {positions.name} is not beside it; the positions in the output "
-            "have too few digits"
+            f"{path}: {positions.name} is not beside it; a run of several structures "
+            "has their positions there"
         )
     # The file has more digits than the output.
-    has_forces = positions.with_name(f"{project}-frc-1.xyz").is_file()
+    has_forces = positions.with_name(f"{output.project}-frc-1.xyz").is_file()
     frames: list[LabelledFrame] = []
     pairs, n_cut = _trajectory(positions)
     left_out = {UNCONVERGED: 0, UNMATCHED: 0, INCOMPLETE: n_cut}
@@ -145,6 +151,20 @@ def read_cp2k_output(path: Path) -> Reading:
         where = f"{path}, energy {match + 1}"
         frames.append(_joined(c, labels, cycles[match], where, has_forces=has_forces))
     return Reading.of(frames, left_out=left_out)
+
+
+def _single(path: Path, output: _Output) -> Reading:
+    """Return the one structure of a run of ENERGY_FORCE."""
+    left_out = {UNCONVERGED: 0, INCOMPLETE: 0}
+    if not output.cycles:
+        return Reading.of([], left_out={**left_out, INCOMPLETE: 1})
+    cycle = output.cycles[-1]
+    if not cycle.converged:
+        return Reading.of([], left_out={**left_out, UNCONVERGED: 1})
+    structure = output.geometry.configuration(str(path))
+    nothing = labelled_frame(structure, str(path), energy=cycle.energy * HARTREE)
+    frame = _joined(*nothing, cycle, str(path), has_forces=False)
+    return Reading.of([frame], left_out=left_out)
 
 
 def _joined(
@@ -303,6 +323,8 @@ class _Output:
     def __init__(self, lines: Lines) -> None:
         self.lines = lines
         self.project = ""
+        self.is_single = False
+        self.geometry = PrintedGeometry()
         self.cycles: list[_Cycle] = []
         self._converged: bool | None = None
 
@@ -310,6 +332,12 @@ class _Output:
         """Take what one line says, and the table that follows it."""
         if "GLOBAL| Project name" in line:
             self.project = line.split()[-1]
+        elif "GLOBAL| Run type" in line:
+            self.is_single = line.split()[-1] in ("ENERGY", "ENERGY_FORCE")
+        elif self.is_single and line.startswith(" CELL| "):
+            self.geometry.take_cell(self.lines, line)
+        elif self.is_single and _ATOMS.match(line):
+            self.geometry.take_atoms(self.lines)
         elif _CONVERGED.search(line):
             self._converged = True
         elif _UNCONVERGED.search(line):
@@ -330,8 +358,8 @@ class _Output:
         return self.cycles[-1]
 
 
-def _output(path: Path) -> tuple[str, list[_Cycle]]:
-    """Return the name of the project and the energies in a main output."""
+def _output(path: Path) -> _Output:
+    """Return what a main output says."""
     with log_lines_of(path) as lines:
         output = _Output(lines)
         with suppress(FileEndsError):
@@ -341,8 +369,8 @@ def _output(path: Path) -> tuple[str, list[_Cycle]]:
         raise StoreError(f"{path}: does not name its project")
     cycles = output.cycles
     if all(cycle.converged is None for cycle in cycles):  # no method that iterates
-        cycles = [replace(cycle, converged=True) for cycle in cycles]
-    return output.project, cycles
+        output.cycles = [replace(cycle, converged=True) for cycle in cycles]
+    return output
 
 
 def _forces(lines: Lines) -> FloatArray:
