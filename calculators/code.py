@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from otf.calculators.kpoints import grid_of
 from otf.calculators.serving import NOT_CONVERGED, merged, one_line, says_not_converged
 from otf.errors import InputError
+from otf.store.description import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -232,7 +233,7 @@ class Code:
     def fingerprint(self, n_atoms: int | None = None) -> str:
         """Return a hash of everything that sets the energy scale.
 
-        Labels of different fingerprints never share a training set. Paths, threads
+        Labels of different fingerprints never share an energy scale. Paths, threads
         and mixing are left out.
 
         Parameters
@@ -241,6 +242,14 @@ class Code:
             Part of the hash for codes without k points: their energy per atom depends
             on the size of the cell.
         """
+        return hashlib.sha256(self._physics(n_atoms).encode()).hexdigest()[:16]
+
+    def description(self, n_atoms: int | None = None) -> str:
+        """Return what the fingerprint is a hash of, in one line of words."""
+        return described(json.loads(self._physics(n_atoms)))
+
+    def _physics(self, n_atoms: int | None) -> str:
+        """Return everything that sets the energy scale as canonical JSON."""
         record: dict[str, object] = {
             "code": self.name,
             "version": self.version,
@@ -250,8 +259,7 @@ class Code:
         }
         if self.kpoint_spacing is not None:  # the density, whatever the grid
             record["kpoint_spacing"] = self.kpoint_spacing
-        text = json.dumps(record, sort_keys=True, separators=(",", ":"), default=plain)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json.dumps(record, sort_keys=True, separators=(",", ":"), default=plain)
 
 
 def physics(arguments: Mapping[str, object]) -> dict[str, object]:

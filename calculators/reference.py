@@ -126,6 +126,12 @@ class Reference:
             None if configuration is None else configuration.n_atoms
         )
 
+    def description(self, configuration: Configuration | None = None) -> str:
+        """Return what the fingerprint stands for, in one line of words."""
+        return self.code.description(
+            None if configuration is None else configuration.n_atoms
+        )
+
     def require(self, configuration: Configuration) -> None:
         """Check before a run what would otherwise fail at its first label.
 

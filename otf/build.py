@@ -36,6 +36,7 @@ from otf.models.covariance import Covariance, Gaussian, Polynomial
 from otf.models.interface import RowNoise, RowWeights
 from otf.settings.start import starting_point
 from otf.state import State
+from otf.store.description import difference
 from otf.store.formats import read_labelled
 from otf.store.schema import RunFolder
 from otf.store.scratch import ScratchRows
@@ -359,9 +360,16 @@ def restored_learning(
 
 
 def learned_frames(
-    settings: Settings, fingerprint: str
+    settings: Settings, fingerprint: str, description: str
 ) -> list[tuple[Configuration, Labels]]:
     """Return the labels of earlier runs and files the input file starts from.
+
+    Parameters
+    ----------
+    settings
+        Of the input file.
+    fingerprint, description
+        Of the reference of the run.
 
     Raises
     ------
@@ -375,10 +383,12 @@ def learned_frames(
         path = settings.resolve(name)
         reading = read_labelled(path)
         # A file need not say who labelled it.
-        if set(reading.fingerprints) - {"", fingerprint}:
+        for mark in sorted(set(reading.fingerprints) - {"", fingerprint}):
+            found = difference(reading.descriptions.get(mark, ""), description)
             raise InputError(
-                f"{path} was labelled by another reference or other arguments; "
-                "energies of two references do not mix (learning.start_from)"
+                f"{path} was labelled by another reference or other arguments"
+                f"{f' ({found})' if found else ''}; energies of two references do not "
+                "mix (learning.start_from)"
             )
         frames += reading.frames
     return frames

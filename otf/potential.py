@@ -143,6 +143,10 @@ class ReferenceCalculator(Protocol):
         """Return what must be equal for labels to share a training set."""
         ...
 
+    def description(self, configuration: Configuration) -> str:
+        """Return what the fingerprint stands for, in one line of words."""
+        ...
+
     def close(self) -> None:
         """End whatever process it holds."""
         ...

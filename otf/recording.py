@@ -61,6 +61,7 @@ def record_of_run(
         **record_of_data(
             frames,
             reference=potential.reference.fingerprint(frames[-1][0]),
+            description=potential.reference.description(frames[-1][0]),
             temperatures=temperatures,
         ),
         **({} if report is None else record_of_fit(report)),
@@ -83,7 +84,7 @@ class JournalBook:
     ----------
     journal
         Of the run.
-    fingerprint
+    fingerprint, description
         Of the reference, for a configuration.
     others
         Journals whose labels count as paid for.
@@ -93,11 +94,13 @@ class JournalBook:
         self,
         journal: Journal,
         fingerprint: Callable[[Configuration], str],
+        description: Callable[[Configuration], str],
         *,
         others: Sequence[Path] = (),
     ) -> None:
         self._book = LabelBook(journal, others=others)
         self._fingerprint = fingerprint
+        self._description = description
 
     key = staticmethod(label_key)
 
@@ -121,7 +124,8 @@ class JournalBook:
                 fingerprint=self._fingerprint(configuration),
                 key=key,
                 seconds=seconds,
-            )
+            ),
+            self._description(configuration),
         )
 
 

@@ -183,7 +183,8 @@ def _prepared(settings: Settings, progress: Progress) -> Iterator[_Beginning]:
         if reference.code.notice:
             progress.note(f"note: {reference.code.notice}")
         fingerprint = reference.fingerprint(state.configuration)
-        frames = learned_frames(settings, fingerprint)
+        description = reference.description(state.configuration)
+        frames = learned_frames(settings, fingerprint, description)
         yield _Beginning(state, reference, fingerprint, frames)
     finally:
         reference.close()
@@ -280,7 +281,10 @@ def _assemble(
     if settings.is_learning:
         reference = reference or build_reference(settings)
         assert reference is not None  # the settings refuse to learn without one
-        reference.keep_labels_in(JournalBook(files.journal, reference.fingerprint))
+        book = JournalBook(
+            files.journal, reference.fingerprint, reference.description
+        )
+        reference.keep_labels_in(book)
         log = JournalLog(files)
         rows = build_row_memory(settings, files.folder)
         if checkpoint is None:
@@ -327,8 +331,12 @@ def _frames_again(parts: _Parts, state: State) -> Frames:
     """Return the labels to start from, for a run killed before its first step."""
     if not isinstance(parts.potential, LearningPotential):
         return []
-    fingerprint = parts.potential.reference.fingerprint(state.configuration)
-    return learned_frames(parts.settings, fingerprint)
+    reference, structure = parts.potential.reference, state.configuration
+    return learned_frames(
+        parts.settings,
+        reference.fingerprint(structure),
+        reference.description(structure),
+    )
 
 
 def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:

@@ -1,11 +1,16 @@
 """Names of calculators, their arguments, and what identifies them."""
 
+import numpy as np
 import pytest
+from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from otf.calculators import registry
 from otf.calculators.registry import calculator_names, make_calculator
+from otf.configuration import Configuration, Labels
 from otf.errors import InputError
+from otf.store.description import described, difference
+from otf.store.extxyz import read_extxyz, write_frames
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest_one():
@@ -109,3 +114,32 @@ def test_a_code_that_writes_files_works_in_the_folder_of_the_run(tmp_path):
     code = make_calculator("mopac", directory=tmp_path)
     assert code.arguments["directory"] == str(tmp_path)
     assert "directory" not in make_calculator("emt", directory=tmp_path).arguments
+
+
+def test_the_description_names_all_the_fingerprint_hashes(tmp_path):
+    def words(**arguments):
+        code = make_calculator("tblite", arguments, directory=tmp_path)
+        return code.description(8)
+
+    assert words() == words(verbosity=1)
+    plain = words()
+    for entry in ("code: tblite", "arguments.method: GFN1-xTB", "n_atoms: 8"):
+        assert entry in plain
+    assert difference(plain, words(method="GFN2-xTB")) == (
+        "method GFN1-xTB against GFN2-xTB"
+    )
+    assert difference(plain, words(accuracy=0.1, charge=1)) == (
+        "accuracy 1.0 against 0.1, charge not given against 1"
+    )
+    assert difference(plain, "") == ""
+
+
+def test_a_description_survives_extended_xyz_whatever_its_settings_hold(tmp_path):
+    text = described(
+        {"code": "cp2k", "arguments": {"inp": '&DFT "a"; b\n&END\\', "kpts": [2, 2]}}
+    )
+    c = Configuration.from_atoms(bulk("Si"))
+    frame = (c, Labels(-1.0, np.zeros((2, 3)), np.full(6, np.nan)))
+    path = tmp_path / "a.xyz"
+    write_frames(path, [frame], fingerprints=["f"], descriptions={"f": text})
+    assert read_extxyz(path).descriptions == {"f": text}

@@ -228,6 +228,26 @@ def test_files_that_say_who_labelled_them_are_not_mixed_with_other_runs(folder):
     assert len(data.frames) == 4 + len(read_frames(folder / "train.xyz"))
 
 
+def test_the_refusal_to_mix_names_what_differs(folder):
+    coarse = "arguments.ecutwfc: 30; arguments.kpts: [2,2,2]; code: espresso"
+    fine = coarse.replace("30", "40")
+    for name, mark, words in (("one", "a", coarse), ("two", "b", fine)):
+        write_frames(
+            folder / f"{name}.xyz",
+            silicon(2, seed=5),
+            fingerprints=[mark, mark],
+            descriptions={mark: words},
+        )
+    with pytest.raises(InputError, match=r"references \(ecutwfc 30 against 40\); ener"):
+        read_dataset([folder / "one.xyz", folder / "two.xyz"])
+
+
+def test_one_file_with_labels_of_two_references_is_refused(folder):
+    write_frames(folder / "both.xyz", silicon(2, seed=5), fingerprints=["a", "b"])
+    with pytest.raises(InputError, match=r"both\.xyz holds labels of different ref"):
+        read_dataset([folder / "both.xyz"])
+
+
 def test_a_refit_takes_the_settings_of_the_run_and_no_cap(folder, capsys):
     run_folder(folder / "run", silicon(6, seed=4))
     model = folder / "refit.h5"

@@ -10,7 +10,13 @@ import pytest
 from otf.cli import main
 from otf.commands.dataset import read_dataset
 from otf.errors import InputError
-from otf.store.extxyz import FINGERPRINT, comment_values, read_frames, write_frames
+from otf.store.extxyz import (
+    FINGERPRINT,
+    comment_values,
+    read_extxyz,
+    read_frames,
+    write_frames,
+)
 from otf.store.formats import FORMATS, read_labelled
 
 DATA = Path(__file__).parent / "data" / "import"
@@ -162,3 +168,19 @@ def test_a_mistake_is_one_line_with_the_mend(tmp_path, capsys, words, code, says
     assert says in line
     assert captured.out == ""
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_import_names_the_reference_of_frames_that_do_not(tmp_path, capsys):
+    named, marked = tmp_path / "named.xyz", tmp_path / "marked.xyz"
+    name = "PBE-500eV"
+    assert run("import", DATA / "emt.OUTCAR", "-o", named, "--fingerprint", name) == 0
+    assert set(read_extxyz(named).fingerprints) == {name}
+    write_frames(marked, read_frames(named)[:1], fingerprints=["other"])
+    with pytest.raises(InputError, match="do not mix"):
+        read_dataset([named, marked])
+    # What says its reference already keeps it.
+    again = tmp_path / "again.xyz"
+    assert run("import", marked, "-o", again, "--fingerprint", name) == 0
+    assert read_extxyz(again).fingerprints == ["other"]
+    assert run("import", marked, "-o", again, "--fingerprint", "two words") == 2
+    assert "without spaces" in capsys.readouterr().err

@@ -85,6 +85,7 @@ def view(tmp_path):
             configuration=c,
             seed=3,
         ),
+        descriptions={"f": "code: emt"},
         labels=[
             Label(
                 configuration=c,

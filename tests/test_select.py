@@ -70,6 +70,9 @@ class Counting:
     def fingerprint(self, configuration):
         return self.name
 
+    def description(self, configuration):
+        return f"code: {self.name}"
+
 
 def silent(stage, done, total):
     pass

@@ -12,7 +12,15 @@ from otf.configuration import Configuration, Labels
 from otf.errors import StoreError
 from otf.store import journal as journals
 from otf.store.codec import decode, encode
-from otf.store.entries import KINDS, Decision, Label, Start, from_record, to_data
+from otf.store.entries import (
+    KINDS,
+    Decision,
+    Label,
+    Method,
+    Start,
+    from_record,
+    to_data,
+)
 from otf.store.journal import Journal
 from otf.store.labels import LabelBook, label_key
 from otf.store.record_file import HEADER_SIZE
@@ -290,6 +298,21 @@ def test_a_label_is_found_again_by_another_process(tmp_path):
         again = LabelBook(journal)
         assert len(again) == 2
         assert same_bits(again.find(first.key).forces, first.labels.forces)
+
+
+def test_what_a_fingerprint_stands_for_is_written_once(tmp_path):
+    for seed in (1, 2):
+        with Journal(tmp_path / "j") as journal:
+            book = LabelBook(journal)
+            book.add(label(configuration(seed)), "code: emt")
+            book.add(label(configuration(seed + 10)), "code: emt")
+    entries = [from_record(record) for record in journals.read(tmp_path / "j")]
+    methods = [entry for entry in entries if isinstance(entry, Method)]
+    assert entries[0] is methods[0]  # before the first label that needs it
+    assert [(m.fingerprint, m.description) for m in methods] == [
+        ("code 1.0", "code: emt")
+    ]
+    assert len(entries) == 5
 
 
 def test_labels_of_earlier_runs_are_taken_over(tmp_path):

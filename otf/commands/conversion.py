@@ -131,6 +131,7 @@ def joined(sources: Sequence[Source]) -> Reading:
         [mark for reading in readings for mark in reading.fingerprints],
         dict(lost),
         tuple(note for reading in readings for note in reading.notes),
+        {k: v for reading in readings for k, v in reading.descriptions.items()},
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from otf.errors import InputError
 from otf.settings.wording import nearest
+from otf.store.description import difference
 from otf.store.formats import read_labelled
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ class Dataset:
     frames : structures with labels; missing labels are NaN
     groups : the ``config_type`` of every frame, empty where the file names none
     reference : fingerprint of the calculator that labelled them, empty when unknown
+    description : what it stands for, empty when unknown
     """
 
     frames: list[Frame]
     groups: list[str]
     reference: str = ""
+    description: str = ""
 
     @property
     def configurations(self) -> list[Configuration]:
@@ -71,17 +74,20 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
     frames: list[Frame] = []
     groups: list[str] = []
     prints: dict[str, set[str]] = {}
+    words: dict[str, str] = {}
     for path in paths:
         require_exists(path)
         reading = read_labelled(path)
         require_frames(reading, path)
         found, names = reading.frames, reading.groups
         prints[str(path)] = set(reading.fingerprints)
+        words |= reading.descriptions
         kept = _labelled(found, path)
         frames += [found[k] for k in kept]
         groups += [names[k] for k in kept]
-    require_one_reference(prints)
-    return Dataset(frames, groups, _the_reference(prints))
+    require_one_reference(prints, words)
+    reference = _the_reference(prints)
+    return Dataset(frames, groups, reference, words.get(reference, ""))
 
 
 def require_frames(reading: Reading, path: Path) -> None:
@@ -106,22 +112,37 @@ def _the_reference(prints: Mapping[str, set[str]]) -> str:
     return shared.pop() if len(shared) == 1 else ""
 
 
-def require_one_reference(prints: Mapping[str, set[str]]) -> None:
-    """Raise InputError when two sources of labels had no reference in common.
+def require_one_reference(
+    prints: Mapping[str, set[str]], descriptions: Mapping[str, str]
+) -> None:
+    """Raise InputError when labels had more than one reference.
 
     Parameters
     ----------
     prints
         Fingerprints in every source, by its name; an empty one is not known.
+    descriptions
+        What they stand for, as far as known.
     """
-    known = {name: marks - {""} for name, marks in prints.items() if marks - {""}}
-    for (first, one), (second, other) in combinations(known.items(), 2):
-        if not one & other:
-            msg = (
-                f"{first} and {second} were labelled by different references; energies "
-                "of two references do not mix: take one of them"
-            )
-            raise InputError(msg)
+    first_seen: dict[str, str] = {}
+    for source, marks in prints.items():
+        for mark in sorted(marks - {""}):
+            first_seen.setdefault(mark, source)
+    for (one, first), (other, second) in combinations(first_seen.items(), 2):
+        what = unlike(descriptions.get(one, ""), descriptions.get(other, ""))
+        who = (
+            f"{first} holds labels of different references"
+            if first == second
+            else f"{first} and {second} were labelled by different references"
+        )
+        msg = f"{who}{what}; energies of two references do not mix: take one of them"
+        raise InputError(msg)
+
+
+def unlike(one: str, other: str) -> str:
+    """Return in brackets where two descriptions differ; empty when not known."""
+    found = difference(one, other)
+    return f" ({found})" if found else ""
 
 
 def require_exists(path: Path) -> None:

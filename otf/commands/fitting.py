@@ -257,7 +257,9 @@ def finish(
         metadata={
             "command": command,
             "data": [path.name for path in sources],
-            **record_of_data(data.frames, reference=data.reference),
+            **record_of_data(
+                data.frames, reference=data.reference, description=data.description
+            ),
             **({} if model.report is None else record_of_fit(model.report)),
             "n_local_references": model.n_references,
             "stress_trained": model.weights.stress > 0.0 and _has_stress(data.frames),

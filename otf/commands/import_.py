@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from otf.commands.conversion import (
@@ -39,10 +40,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="extended XYZ file to write, gzipped when its name ends in .gz",
     )
     parser.add_argument(
+        "--fingerprint",
+        type=fingerprint_name,
+        metavar="NAME",
+        help="name for what labelled frames that do not say it, such as PBE-500eV; "
+        "frames of different names are not mixed (default: none, taken to belong to "
+        "whatever they are put together with)",
+    )
+    parser.add_argument(
         "--format",
         metavar="NAME",
         help="format of the files (default: told by the content of each)",
     )
+
+
+def fingerprint_name(text: str) -> str:
+    """Return a name that can stand in for a fingerprint."""
+    if not re.fullmatch(r"[\w.+/()-]+", text):
+        msg = f"expected letters, digits and . + - / ( ) without spaces, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -51,11 +68,14 @@ def main(arguments: argparse.Namespace) -> int:
     kind = arguments.format and format_name(arguments.format, READABLE)
     sources = read_sources(arguments.files, arguments.elements, kind=kind)
     reading = joined(sources)
+    name = arguments.fingerprint or ""
+    named = {name: f"named: {name}"} if name else {}
     write_frames(
         arguments.output,
         reading.frames,
-        fingerprints=reading.fingerprints,
+        fingerprints=[mark or name for mark in reading.fingerprints],
         groups=reading.groups,
+        descriptions=named | reading.descriptions,
     )
     print_summary(sources, arguments.output, "extxyz", as_json=arguments.json)
     return 0

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.commands.dataset import require_one_reference
+from otf.commands.dataset import Dataset, require_one_reference, unlike
 from otf.errors import InputError, ReferenceFailure
-from otf.store.extxyz import FINGERPRINT, comment_values, read_frames, write_frames
+from otf.store.extxyz import read_extxyz, write_frames
 from otf.store.labels import label_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from otf.configuration import Configuration, Labels
@@ -41,11 +41,14 @@ class Labeller:
         Asked where the pool has no labels; None when there is none.
     fingerprints
         Of the references that labelled the structures of the pool, as far as known.
+    descriptions
+        What they stand for, as far as known.
 
     Attributes
     ----------
     frames : labelled structures in the order of their labels
     n_calls : of the reference
+    descriptions : what fingerprints stand for
 
     Raises
     ------
@@ -62,13 +65,15 @@ class Labeller:
         reference: ReferenceCalculator | None,
         *,
         fingerprints: Sequence[str] | None = None,
+        descriptions: Mapping[str, str] | None = None,
     ) -> None:
         self.frames: list[Frame] = []
         self._marks: list[str] = []
+        self.descriptions = dict(descriptions or {})
         if path.exists():
-            self.frames = read_frames(path)
-            n_frames = len(self.frames)
-            self._marks = comment_values(path, FINGERPRINT, n_frames=n_frames)
+            reading = read_extxyz(path)
+            self.frames, self._marks = reading.frames, reading.fingerprints
+            self.descriptions |= reading.descriptions
         self.n_calls = 0
         self._pool = pool
         self._path = path
@@ -82,6 +87,15 @@ class Labeller:
         self._require_one_reference()
         self._known = {label_key(configuration, "") for configuration, _ in self.frames}
         self._n_failures = 0
+
+    @property
+    def dataset(self) -> Dataset:
+        """Return what is labelled, with the reference where every label says it."""
+        marks = set(self._marks)
+        reference = next(iter(marks)) if len(marks) == 1 else ""
+        groups = [""] * len(self.frames)
+        words = self.descriptions.get(reference, "")
+        return Dataset(self.frames, groups, reference, words)
 
     def has(self, index: int) -> bool:
         """Return whether a structure of the pool is labelled already."""
@@ -111,13 +125,19 @@ class Labeller:
         self.frames.append((configuration, labels))
         self._marks.append(mark)
         self._known.add(label_key(configuration, ""))
-        write_frames(self._path, self.frames, fingerprints=self._marks)
+        write_frames(
+            self._path,
+            self.frames,
+            fingerprints=self._marks,
+            descriptions=self.descriptions,
+        )
         return labels
 
     def _require_one_reference(self) -> None:
         mine, pool = str(self._path), "the pool"
         if self._reference is None:
-            require_one_reference({mine: set(self._marks), pool: set(self._pool_marks)})
+            prints = {mine: set(self._marks), pool: set(self._pool_marks)}
+            require_one_reference(prints, self.descriptions)
             return
         for where, frames, marks in (
             (mine, self.frames, self._marks),
@@ -125,9 +145,12 @@ class Labeller:
         ):
             for (configuration, _), mark in zip(frames, marks, strict=True):
                 if mark and mark != self._reference.fingerprint(configuration):
+                    asked = self._reference.description(configuration)
+                    what = unlike(self.descriptions.get(mark, ""), asked)
                     msg = (
                         f"{where} was labelled by another reference or other arguments "
-                        "than those of the input file; energies of two references do "
+                        f"than those of the input file{what}; energies of two "
+                        "references do "
                         "not mix: give --labelled the name of a new file, or take the "
                         "same reference"
                     )
@@ -152,7 +175,9 @@ class Labeller:
             return None
         self._n_failures = 0
         self.n_calls += 1
-        return labels, self._reference.fingerprint(configuration)
+        mark = self._reference.fingerprint(configuration)
+        self.descriptions[mark] = self._reference.description(configuration)
+        return labels, mark
 
 
 def is_complete(labels: Labels) -> bool:

@@ -154,6 +154,7 @@ def _entries(card: Card) -> Iterator[tuple[str, str]]:
     yield "trained on", _trained_on(card)
     yield "data", _text(card.get("dataset"))
     yield "reference", _text(card.get("reference")) or "not known"
+    yield "labelled by", _text(card.get("reference_settings"))
     yield "training errors", _training_errors(card)
     yield "log evidence", _number(card.get("log_evidence"), ".6g")
     yield "clamps", _listed(card.get("clamps"))

@@ -97,7 +97,9 @@ def source_of(path: Path, given: Path | None) -> tuple[Settings, Dataset]:
         return model_settings(given), read_dataset([path])
     view = RunView.load(path)
     of_run = load_run_settings(RunFolder(path).input)
-    frames = learned_frames(of_run, view.start.fingerprint)
+    reference = view.start.fingerprint
+    description = view.descriptions.get(reference, "")
+    frames = learned_frames(of_run, reference, description)
     frames += [(label.configuration, label.labels) for label in view.labels]
     frames = distinct(frames)
     if not frames:
@@ -105,7 +107,7 @@ def source_of(path: Path, given: Path | None) -> tuple[Settings, Dataset]:
         raise InputError(msg)
     settings = of_run if given is None else model_settings(given)
     groups = [""] * len(frames)
-    return settings, Dataset(frames, groups, view.start.fingerprint)
+    return settings, Dataset(frames, groups, reference, description)
 
 
 def distinct(frames: list[Frame]) -> list[Frame]:

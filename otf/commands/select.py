@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from otf.build import build_model, build_reference
 from otf.commands.dataset import (
-    Dataset,
     require_exists,
     require_frames,
     require_writable,
@@ -91,7 +90,13 @@ def main(arguments: argparse.Namespace) -> int:
     require_frames(reading, arguments.pool)
     pool = reading.frames
     reference = reference_for(settings, pool)
-    labeller = Labeller(pool, labelled, reference, fingerprints=reading.fingerprints)
+    labeller = Labeller(
+        pool,
+        labelled,
+        reference,
+        fingerprints=reading.fingerprints,
+        descriptions=reading.descriptions,
+    )
     stages = Stages()
     try:
         selection = _select(arguments, settings, pool, labeller, stages)
@@ -136,7 +141,7 @@ def _select(
         settle_stress(model, settings, labeller.frames, stages)
     finish(
         model,
-        Dataset(labeller.frames, [""] * len(labeller.frames)),
+        labeller.dataset,
         settings,
         output=arguments.output,
         command="select",

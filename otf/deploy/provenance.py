@@ -41,7 +41,11 @@ def now() -> str:
 
 
 def record_of_data(
-    frames: Frames, *, reference: str, temperatures: Sequence[float] = ()
+    frames: Frames,
+    *,
+    reference: str,
+    description: str = "",
+    temperatures: Sequence[float] = (),
 ) -> Record:
     """Return what a model was trained on, and the ranges it covers.
 
@@ -49,6 +53,8 @@ def record_of_data(
     ----------
     reference
         Fingerprint of the calculator, empty when unknown.
+    description
+        What it stands for, empty when unknown.
     temperatures
         In K, of the dynamics that made the frames; empty when unknown.
     """
@@ -66,6 +72,7 @@ def record_of_data(
         "n_frames": len(frames),
         "n_atoms_labelled": int(n_atoms.sum()),
         "reference": reference or None,
+        "reference_settings": description or None,
         "range": {
             "atomic_fraction": _fractions(structures),
             "n_atoms": [int(n_atoms.min()), int(n_atoms.max())],

@@ -314,6 +314,7 @@ def folded(view: RunView) -> Iterator[str]:
     lines.append(f"seed {view.start.seed}")
     if view.start.fingerprint:
         lines.append(f"reference fingerprint {view.start.fingerprint}")
+    lines.extend(f"{mark} is {words}" for mark, words in view.descriptions.items())
     lines.extend(f"resumed at step {resume.step}" for resume in view.resumes)
     yield (
         "<details><summary>Versions, seed and fingerprint</summary>"

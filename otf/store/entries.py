@@ -1,9 +1,10 @@
 """What the journal says: every kind of record, written once.
 
-A journal begins with ``start``; ``finish`` is its last word. ``label`` is the only
-kind that outlives everything: a resume takes back what other kinds said after its
-checkpoint, but a label once paid stays. Steps count as in :class:`otf.state.State`;
-energies are in eV, lengths in angstrom, times in seconds of wall clock.
+A journal begins with ``start``; ``finish`` is its last word. ``label`` and the
+``method`` it came by outlive everything: a resume takes back what other kinds said
+after its checkpoint, but a label once paid stays. Steps count as in
+:class:`otf.state.State`; energies are in eV, lengths in angstrom, times in seconds of
+wall clock.
 """
 
 from __future__ import annotations
@@ -41,6 +42,21 @@ class Start:
     fingerprint: str = ""
     configuration: Configuration | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Method:
+    """What a fingerprint in later labels stands for; written once for each.
+
+    Attributes
+    ----------
+    fingerprint : of a reference and its physical settings
+    description : code, version and settings in one line of words
+    """
+
+    kind: ClassVar[str] = "method"
+    fingerprint: str
+    description: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -215,12 +231,22 @@ class Finish:
 
 
 Entry = (
-    Start | Label | Decision | Retrain | Failure | Rollback | Stage | Resume | Finish
+    Start
+    | Method
+    | Label
+    | Decision
+    | Retrain
+    | Failure
+    | Rollback
+    | Stage
+    | Resume
+    | Finish
 )
 KINDS: dict[str, type[Entry]] = {
     cls.kind: cls
     for cls in (
         Start,
+        Method,
         Label,
         Decision,
         Retrain,

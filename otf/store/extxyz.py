@@ -1,8 +1,8 @@
 """Labelled structures in extended XYZ, read through ASE and written bit by bit.
 
-Frames may carry the fingerprint of the reference that labelled them, as the journals of
-runs do, so that labels of two references are not taken for one another's, and the name
-of their kind (``config_type``).
+Frames may carry the fingerprint of the reference that labelled them and what it stands
+for, as the journals of runs do, so that labels of two references are not taken for one
+another's, and the name of their kind (``config_type``).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from otf.store.labelled import LabelledFrame
 
 FINGERPRINT = "reference_fingerprint"
+DESCRIPTION = "reference_settings"
 GROUP = "config_type"
 _GZIP = b"\x1f\x8b"
 
@@ -44,7 +45,9 @@ def read_extxyz(path: Path) -> Reading:
     frames = read_frames(path)
     groups = comment_values(path, GROUP, n_frames=len(frames))
     marks = comment_values(path, FINGERPRINT, n_frames=len(frames))
-    return Reading(frames, groups, marks)
+    words = comment_values(path, DESCRIPTION, n_frames=len(frames))
+    known = {mark: word for mark, word in zip(marks, words, strict=True) if word}
+    return Reading(frames, groups, marks, descriptions=known)
 
 
 def read_frames(path: Path) -> list[LabelledFrame]:
@@ -104,6 +107,7 @@ def write_frames(
     *,
     fingerprints: Sequence[str] | None = None,
     groups: Sequence[str] | None = None,
+    descriptions: Mapping[str, str] | None = None,
 ) -> None:
     """Write frames as extended XYZ, gzipped when the name ends in .gz.
 
@@ -120,6 +124,8 @@ def write_frames(
         Of the reference of every frame; empty where it is not known.
     groups
         The kind of every frame; empty where it has none.
+    descriptions
+        What the fingerprints stand for, as far as known.
 
     Raises
     ------
@@ -128,8 +134,9 @@ def write_frames(
         the disk is full or fails.
     """
     nothing = [""] * len(frames)
+    known = descriptions or {}
     said = [
-        {FINGERPRINT: mark, GROUP: group}
+        {FINGERPRINT: mark, DESCRIPTION: known.get(mark, ""), GROUP: group}
         for mark, group in zip(fingerprints or nothing, groups or nothing, strict=True)
     ]
     text = "".join(

@@ -92,6 +92,7 @@ def _write_extxyz(path: Path, reading: Reading) -> None:
         reading.frames,
         fingerprints=reading.fingerprints,
         groups=reading.groups,
+        descriptions=reading.descriptions,
     )
 
 
@@ -104,11 +105,13 @@ def _is_run(path: Path, head: bytes) -> bool:
 
 
 def _read_run(path: Path) -> Reading:
-    labels = RunView.load(path).labels
+    view = RunView.load(path)
+    labels = view.labels
     return Reading(
         [(label.configuration, label.labels) for label in labels],
         [""] * len(labels),
         [label.fingerprint for label in labels],
+        descriptions=dict(view.descriptions),
     )
 
 

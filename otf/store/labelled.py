@@ -36,6 +36,7 @@ class Reading:
     fingerprints : of the reference of every frame, empty where it is not known
     left_out : why frames of the file are not among these, and how many
     notes : what a reader of the labels should know, one sentence each
+    descriptions : what fingerprints stand for, as far as the file says
     """
 
     frames: list[LabelledFrame]
@@ -43,6 +44,7 @@ class Reading:
     fingerprints: list[str]
     left_out: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    descriptions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(

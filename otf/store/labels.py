@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.store import journal as journals
-from otf.store.entries import Label, build
+from otf.store.entries import Label, Method, build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +86,7 @@ class LabelBook:
         self.last_key: str | None = None
         # Only the place is kept: thousands of labels would fill the memory.
         self._places: dict[str, tuple[Path, int]] = {}
+        self._described: set[str] = set()
         for path in (journal.path, *others):
             for record in journals.read(path):
                 if record.kind == Label.kind:
@@ -93,6 +94,8 @@ class LabelBook:
                     self._places.setdefault(key, (path, record.offset))
                     if path == journal.path:
                         self.last_key = key
+                elif record.kind == Method.kind and path == journal.path:
+                    self._described.add(str(record.data["fingerprint"]))
 
     def __len__(self) -> int:
         """Return the number of different labels."""
@@ -111,14 +114,26 @@ class LabelBook:
             return None
         return build(Label, journals.read_at(*place)).labels
 
-    def add(self, label: Label) -> None:
+    def add(self, label: Label, description: str = "") -> None:
         """Write a label; it is on the disk when this returns.
+
+        Parameters
+        ----------
+        label
+            Question and answer.
+        description
+            What its fingerprint stands for; written before its first label.
 
         Raises
         ------
         StoreError
             When the disk is full or fails.
         """
+        fingerprint = label.fingerprint
+        if description and fingerprint not in self._described:
+            method = Method(fingerprint=fingerprint, description=description)
+            self._journal.write(method, sync=False)
+            self._described.add(fingerprint)
         offset = self._journal.write(label, sync=True)
         self._places.setdefault(label.key, (self._journal.path, offset))
         self.last_key = label.key

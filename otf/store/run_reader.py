@@ -19,6 +19,7 @@ from otf.store.entries import (
     Failure,
     Finish,
     Label,
+    Method,
     Resume,
     Retrain,
     Rollback,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from otf.store.record_file import Record
 
 _E = TypeVar("_E", bound=Entry)
+# What no resume takes back.
+STANDING = (Start, Method, Label, Resume)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,7 @@ class RunView:
     folder : of the run
     start : what was asked for
     labels : every label paid for, those of superseded steps too
+    descriptions : what the fingerprints of labels stand for
     decisions, retrains, failures, rollbacks, stages, resumes : in order
     thermo : columns of the table by name
     checkpoint : the newest whole one, None before the first
@@ -60,6 +64,7 @@ class RunView:
     folder: RunFolder
     start: Start
     labels: list[Label]
+    descriptions: Mapping[str, str]
     decisions: list[Decision]
     retrains: list[Retrain]
     failures: list[Failure]
@@ -109,6 +114,7 @@ class RunView:
             folder=folder,
             start=starts[-1],
             labels=_only(Label, entries),
+            descriptions={m.fingerprint: m.description for m in _only(Method, entries)},
             decisions=_only(Decision, entries),
             retrains=_only(Retrain, entries),
             failures=_only(Failure, entries),
@@ -139,7 +145,7 @@ def standing(records: Iterable[Record]) -> list[Entry]:
             kept = [
                 (offset, e)
                 for offset, e in kept
-                if offset < entry.journal_size or isinstance(e, (Start, Label, Resume))
+                if offset < entry.journal_size or isinstance(e, STANDING)
             ]
         kept.append((record.offset, entry))
     return [entry for _, entry in kept]
