@@ -14,14 +14,17 @@ from otf.calculators.gate import Bounds, objection
 from otf.calculators.geometry import SHORTEST_CONTACT, DistanceGate
 from otf.calculators.serving import one_line
 from otf.configuration import Labels, masked_stress
-from otf.errors import ReferenceFailure
+from otf.errors import ReferenceFailure, StoreError
 from otf.potential import Untrusted
+from otf.store.entries import Label
+from otf.store.labels import label_key
 
 if TYPE_CHECKING:
     from otf.calculators.caller import Caller
     from otf.calculators.code import Code
     from otf.calculators.electrons import ElectronShelf
     from otf.configuration import Configuration, FloatArray
+    from otf.store.label_cache import LabelCache
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +32,11 @@ RETRIES = 2
 
 
 class LabelBook(Protocol):
-    """Labels already paid for."""
+    """Labels already paid for, by the keys of :func:`otf.store.labels.label_key`."""
 
     @property
     def last_key(self) -> str | None:
-        """Return the name of the label added last, in this process or before."""
-        ...
-
-    def key(self, configuration: Configuration, fingerprint: str) -> str:
-        """Return the name of a configuration under a reference."""
+        """Return the key of the label added last, in this process or before."""
         ...
 
     def find(self, key: str) -> Labels | None:
@@ -45,9 +44,30 @@ class LabelBook(Protocol):
         ...
 
     def add(
-        self, key: str, configuration: Configuration, labels: Labels, seconds: float
+        self,
+        key: str,
+        configuration: Configuration,
+        labels: Labels,
+        seconds: float,
+        *,
+        cached: bool = False,
+        doubt: str = "",
     ) -> None:
-        """Store labels; they are safe on disk when this returns."""
+        """Store labels; they are safe on disk when this returns.
+
+        Parameters
+        ----------
+        key
+            Of the configuration.
+        configuration, labels
+            Question and answer.
+        seconds
+            The answer took.
+        cached
+            Whether it was found in the cache of all runs.
+        doubt
+            Why the first answer was not believed, and what came of it.
+        """
         ...
 
 
@@ -75,10 +95,13 @@ class Reference:
         A store of labels; those found there are not computed again.
     shelf
         Keeps the electrons of the last label in the book; None to start from atoms.
+    cache
+        Labels all runs share; those found there go into the book.
 
     Attributes
     ----------
-    n_calls, n_reused, n_retries : labels computed, labels found in the book, repeats
+    n_calls, n_retries : labels computed, repeats
+    n_reused, n_cached : labels found in the book, in the cache
     last_attempts : calls the last label took, 0 when it was found
     last_seconds, total_seconds : wall time of the last label and of all of them
     """
@@ -93,10 +116,12 @@ class Reference:
         shortest_contact: float = SHORTEST_CONTACT,
         book: LabelBook | None = None,
         shelf: ElectronShelf | None = None,
+        cache: LabelCache | None = None,
     ) -> None:
         self.code = code
         self.n_calls = 0
         self.n_reused = 0
+        self.n_cached = 0
         self.n_retries = 0
         self.last_attempts = 0
         self.last_seconds = 0.0
@@ -106,6 +131,7 @@ class Reference:
         self._distances = DistanceGate(shortest_contact)
         self._book = book
         self._shelf = shelf
+        self._cache = cache
         self._caller = caller or InProcess(code)
         self._warned = False
 
@@ -152,21 +178,18 @@ class Reference:
             ) from error
 
     def label(self, configuration: Configuration) -> Labels:
-        """Return the labels of one configuration, from the book or computed.
+        """Return the labels of one configuration: known, or computed.
 
         Raises
         ------
         ReferenceFailure
             When atoms overlap, or no trustworthy labels came after all retries.
         """
-        key = ""
-        if self._book is not None:
-            key = self._book.key(configuration, self.fingerprint(configuration))
-            known = self._book.find(key)
-            if known is not None:
-                self.n_reused += 1
-                self.last_seconds, self.last_attempts = 0.0, 0
-                return known
+        key = label_key(configuration, self.fingerprint(configuration))
+        known = self._known(key, configuration)
+        if known is not None:
+            self.last_seconds, self.last_attempts = 0.0, 0
+            return known
         self._require_geometry(configuration)
         self._warn_of_electrons(configuration)
         start = time.perf_counter()
@@ -176,11 +199,46 @@ class Reference:
         self.last_seconds = time.perf_counter() - start
         self.total_seconds += self.last_seconds
         self.n_calls += 1
+        # The book last: what a kill between the two leaves is found in the cache.
+        self._share(key, configuration, labels)
         if self._book is not None:
             self._book.add(key, configuration, labels, self.last_seconds)
             if self._shelf is not None:
                 self._shelf.forget_others(key)
         return labels
+
+    def _known(self, key: str, configuration: Configuration) -> Labels | None:
+        """Return labels somebody paid for, once they are in the book."""
+        if self._book is not None:
+            written = self._book.find(key)
+            if written is not None:
+                self.n_reused += 1
+                return written
+        found = None if self._cache is None else self._cache.find(key)
+        if found is None:
+            return None
+        self.n_cached += 1
+        if self._book is not None:
+            self._book.add(key, configuration, found.labels, 0.0, cached=True)
+        return found.labels
+
+    def _share(self, key: str, configuration: Configuration, labels: Labels) -> None:
+        """Put labels into the cache; a cache that fails costs no label."""
+        if self._cache is None:
+            return
+        label = Label(
+            configuration=configuration,
+            labels=labels,
+            fingerprint=self.fingerprint(configuration),
+            key=key,
+            seconds=self.last_seconds,
+            attempts=self.last_attempts,
+        )
+        try:
+            self._cache.add(label, self.description(configuration))
+        except StoreError as error:
+            logger.warning("no labels are put into the cache any more: %s", error)
+            self._cache = None
 
     def close(self) -> None:
         """End the calculator and whatever process it holds."""

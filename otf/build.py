@@ -23,7 +23,7 @@ from otf.dynamics.registry import INTEGRATORS
 from otf.dynamics.schedule import Schedule, Stage
 from otf.dynamics.velocities import with_random_velocities, with_velocities
 from otf.dynamics.verlet import Motion
-from otf.errors import InputError
+from otf.errors import InputError, StoreError
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
 from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
@@ -38,6 +38,7 @@ from otf.settings.start import starting_point
 from otf.state import State
 from otf.store.description import difference
 from otf.store.formats import read_labelled
+from otf.store.label_cache import LabelCache
 from otf.store.schema import RunFolder
 from otf.store.scratch import ScratchRows
 
@@ -228,7 +229,25 @@ def build_reference(settings: Settings) -> Reference | None:
         caller=_caller(section, code, directory),
         retries=section.retries,
         shelf=_shelf(section, code),
+        cache=_cache(settings),
     )
+
+
+def _cache(settings: Settings) -> LabelCache | None:
+    """Return the labels all runs share, None when the input file names no folder.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be used.
+    """
+    assert settings.reference is not None  # the caller has it
+    if settings.reference.cache is None:
+        return None
+    try:
+        return LabelCache(settings.resolve(settings.reference.cache))
+    except StoreError as error:
+        raise InputError(f"{error} (input file: [reference] cache)") from error
 
 
 def build_code(section: ReferenceSection, directory: Path | None = None) -> Code:

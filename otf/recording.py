@@ -19,7 +19,7 @@ from otf.store.entries import Decision as DecisionEntry
 from otf.store.entries import Failure as FailureEntry
 from otf.store.entries import Label, Retrain
 from otf.store.frames import Frame
-from otf.store.labels import LabelBook, label_key
+from otf.store.labels import LabelBook
 from otf.store.quarantine import put_aside
 from otf.store.thermo import ThermoRow
 from otf.units import FS, GPA
@@ -102,8 +102,6 @@ class JournalBook:
         self._fingerprint = fingerprint
         self._description = description
 
-    key = staticmethod(label_key)
-
     @property
     def last_key(self) -> str | None:
         """Return the name of the label written last."""
@@ -114,7 +112,14 @@ class JournalBook:
         return self._book.find(key)
 
     def add(
-        self, key: str, configuration: Configuration, labels: Labels, seconds: float
+        self,
+        key: str,
+        configuration: Configuration,
+        labels: Labels,
+        seconds: float,
+        *,
+        cached: bool = False,
+        doubt: str = "",
     ) -> None:
         """Write labels; they are on the disk when this returns."""
         self._book.add(
@@ -124,6 +129,8 @@ class JournalBook:
                 fingerprint=self._fingerprint(configuration),
                 key=key,
                 seconds=seconds,
+                cached=cached,
+                doubt=doubt,
             ),
             self._description(configuration),
         )

@@ -281,9 +281,7 @@ def _assemble(
     if settings.is_learning:
         reference = reference or build_reference(settings)
         assert reference is not None  # the settings refuse to learn without one
-        book = JournalBook(
-            files.journal, reference.fingerprint, reference.description
-        )
+        book = JournalBook(files.journal, reference.fingerprint, reference.description)
         reference.keep_labels_in(book)
         log = JournalLog(files)
         rows = build_row_memory(settings, files.folder)

@@ -14,7 +14,6 @@ from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
 from otf.configuration import Configuration
 from otf.errors import ReferenceFailure
-from otf.store.labels import label_key
 
 
 class Moody(Calculator):
@@ -181,13 +180,11 @@ def test_the_closest_contact_is_found_through_the_cell_boundary():
 
 
 class Book(dict):
-    key = staticmethod(label_key)
-
     def find(self, key):
         return self.get(key)
 
-    def add(self, key, configuration, labels, seconds):
-        assert seconds > 0
+    def add(self, key, configuration, labels, seconds, *, cached=False, doubt=""):
+        assert (seconds > 0) is not cached
         self[key] = labels
 
 

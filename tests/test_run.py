@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from otf.progress import Progress
 from otf.store.checkpoint import Checkpoints, load_newest
 from otf.store.extxyz import write_frames
 from otf.store.frames import read_frames
+from otf.store.labels import LabelBook
 from otf.store.model_file import read_model
 from otf.store.run_files import RunFiles
 from otf.store.run_reader import RunView
@@ -361,6 +363,60 @@ def test_budget_is_spent_and_not_exceeded(prepare, tmp_path):
     )
     view = RunView.load(tmp_path / "run")
     assert 16 <= len(view.labels) <= 20
+
+
+def test_labels_of_the_cache_make_the_same_trajectory_without_a_call(
+    prepare, tmp_path, capsys
+):
+    path = prepare()
+    path.write_text(
+        path.read_text().replace("[descriptor]", 'cache = "labels"\n\n[descriptor]')
+    )
+    assert main(["run", str(path)]) == 0
+    (tmp_path / "run").rename(tmp_path / "first")
+    assert main(["run", str(path)]) == 0
+    assert same(tmp_path / "first", tmp_path / "run")
+    first, second = (RunView.load(tmp_path / name).labels for name in ("first", "run"))
+    assert not any(label.cached for label in first)
+    assert all(label.cached for label in second)
+    assert [label.key for label in first] == [label.key for label in second]
+    capsys.readouterr()
+    assert main(["show", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert f"from the cache    {len(first)} labels" in out
+    assert "reference calls   0," in out
+    assert "labels from the cache" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_run_killed_between_cache_and_journal_goes_on_the_same(
+    prepare, tmp_path, monkeypatch, shared
+):
+    path = prepare(steps=60)
+    path.write_text(
+        path.read_text().replace("[descriptor]", 'cache = "labels"\n\n[descriptor]')
+    )
+    assert main(["run", str(path)]) == 0
+    (tmp_path / "run").rename(tmp_path / "first")
+    if not shared:
+        shutil.rmtree(tmp_path / "labels")
+    added = []
+    add = LabelBook.add
+
+    def killed(self, label, description=""):
+        added.append(label)
+        if len(added) == 6:
+            raise RuntimeError("kill -9")
+        add(self, label, description)
+
+    monkeypatch.setattr(LabelBook, "add", killed)
+    with pytest.raises(RuntimeError, match="kill"):
+        main(["run", str(path)])
+    monkeypatch.undo()
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert same(tmp_path / "first", tmp_path / "run")
+    again = {label.key: label for label in RunView.load(tmp_path / "run").labels}
+    assert again[added[5].key].cached  # paid for before the kill, or by the first run
 
 
 def test_start_from_takes_over_the_labels_of_another_run(prepare, tmp_path):

@@ -282,6 +282,22 @@ def test_the_command_prints_one_line_for_each_cycle(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "model.h5"), data]) == 0
 
 
+def test_a_second_selection_finds_its_labels_in_the_cache(tmp_path, capsys):
+    pool = [(c, without_labels(c)) for c in silicon(8, seed=1)]
+    write_frames(tmp_path / "pool.xyz", pool)
+    text = INPUT.replace("[descriptor]", 'cache = "labels"\n[descriptor]')
+    (tmp_path / "input.toml").write_text(text)
+    said = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        words = ["select", tmp_path / "pool.xyz", "--input", tmp_path / "input.toml"]
+        words += ["-o", tmp_path / name / "model.h5", "--labels", "6"]
+        assert main([str(word) for word in words]) == 0
+        said.append(capsys.readouterr().out)
+    assert "6 reference calls; the" in said[0]
+    assert "0 reference calls, 6 labels from the cache" in said[1]
+
+
 def test_the_command_refuses_labels_of_other_arguments(tmp_path, capsys):
     pool = [(c, without_labels(c)) for c in silicon(6, seed=1)]
     write_frames(tmp_path / "pool.xyz", pool)

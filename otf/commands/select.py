@@ -104,7 +104,10 @@ def main(arguments: argparse.Namespace) -> int:
         if reference is not None:
             reference.close()
     print(f"Stopped: {selection.reason}.")
-    print(f"{labeller.n_calls} reference calls; the labels are in {labelled}.")
+    cached = 0 if reference is None else reference.n_cached
+    found = f", {cached} labels from the cache" if cached else ""
+    calls = labeller.n_calls - cached
+    print(f"{calls} reference calls{found}; the labels are in {labelled}.")
     print(f"Wrote {arguments.output}. Next: otf-md refit {labelled} -o MODEL.")
     return 0
 

@@ -48,6 +48,7 @@ class Standing:
     stage : number of the present one, and of all
     temperature_K : at the last printed step; NaN before
     reference_calls : labels paid for, audits included
+    cached_labels : labels that the cache of all runs had
     bypassed_fraction : of the steps, those that needed no reference
     reference_seconds : wall clock of all labels
     error_eV_per_A, threshold_eV_per_A : e and t
@@ -68,6 +69,7 @@ class Standing:
     stage: str
     temperature_K: float  # noqa: N815 - the unit in the name of a key
     reference_calls: int
+    cached_labels: int
     bypassed_fraction: float
     reference_seconds: float
     error_eV_per_A: float  # noqa: N815
@@ -158,6 +160,7 @@ def standing_of(view: RunView) -> Standing:
         stage=_stage(settings, step),
         temperature_K=_last(view, "temperature_K"),
         reference_calls=account.n_calls,
+        cached_labels=account.n_cached,
         bypassed_fraction=account.bypassed,
         reference_seconds=account.reference_seconds,
         error_eV_per_A=_last(view, "e_eV_per_A"),
@@ -188,6 +191,8 @@ def in_words(standing: Standing) -> str:
         f"{standing.threshold_eV_per_A:.3f} eV/A, spilling {standing.max_spilling:.1e}",
         "local references": str(standing.n_local_references),
     }
+    if standing.cached_labels:
+        lines["from the cache"] = f"{standing.cached_labels} labels"
     if standing.audit_force_rmse_eV_per_A is not None:
         lines["audits"] = f"force RMSE {standing.audit_force_rmse_eV_per_A:.3f} eV/A"
     if standing.n_failures:

@@ -20,6 +20,7 @@ class Account:
     n_steps : made
     picoseconds : simulated, NaN when unknown
     n_calls : reference calls, audits included
+    n_cached : labels that the cache of all runs had
     n_audits : labels that only judged the model
     seconds_per_call : median of the reference, NaN when unknown
     reference_seconds, fit_seconds : spent
@@ -29,6 +30,7 @@ class Account:
     n_steps: int
     picoseconds: float
     n_calls: int
+    n_cached: int
     n_audits: int
     seconds_per_call: float
     reference_seconds: float
@@ -54,17 +56,19 @@ class Account:
 
 def account_of(view: RunView) -> Account:
     """Return the account of a run so far."""
-    seconds = np.array([label.seconds for label in view.labels], dtype=np.float64)
+    computed = [label for label in view.labels if not label.cached]
+    seconds = np.array([label.seconds for label in computed], dtype=np.float64)
     seconds = seconds[np.isfinite(seconds)]
     per_call = float(np.median(seconds)) if seconds.size else float("nan")
     fits = np.array([r.seconds for r in view.retrains], dtype=np.float64)
     time = view.thermo["time_fs"]
     # A roll-back or a resume takes steps back, not what was paid for them.
-    n_calls = len(view.labels)
+    n_calls = len(computed)
     return Account(
         n_steps=view.step,
         picoseconds=float(time[-1]) / 1000.0 if len(time) else float("nan"),
         n_calls=n_calls,
+        n_cached=len(view.labels) - n_calls,
         n_audits=sum(d.reason == "audit" for d in view.decisions),
         seconds_per_call=per_call,
         reference_seconds=float(seconds.sum()),

@@ -162,9 +162,10 @@ def key_numbers(view: RunView) -> Iterator[tuple[str, str, str]]:
     a = account_of(view)
     time = "" if np.isnan(a.picoseconds) else f"{a.picoseconds:.4g} ps"
     yield "steps", f"{a.n_steps:,}", time
-    if not a.n_calls:
+    if not a.n_calls and not a.n_cached:
         return
-    yield "reference calls", f"{a.n_calls:,}", f"{a.n_audits} of them audits"
+    cached = f", {a.n_cached:,} more labels from the cache" if a.n_cached else ""
+    yield "reference calls", f"{a.n_calls:,}", f"{a.n_audits} of them audits{cached}"
     yield "steps without the reference", f"{100.0 * a.bypassed:.4g} %", "of all steps"
     fits = f", {duration(a.fit_seconds)} of fits" if a.fit_seconds > 0 else ""
     yield (

@@ -75,6 +75,12 @@ class Reference(Section):
         "with everything it started, and counts as failed.",
         examples=[3600.0],
     )
+    cache: Text | None = Field(
+        default=None,
+        description="Folder of labels all runs share, relative to the input file: a "
+        "structure is never computed twice with the same settings, by whichever run.",
+        examples=["~/labels"],
+    )
     python: Text | None = Field(
         default=None,
         description="Python interpreter of another environment that has ASE and the "

@@ -70,6 +70,9 @@ class Label:
     key : of configuration and fingerprint, see :func:`otf.store.labels.label_key`
     seconds : the reference took
     attempts : including the one that succeeded
+    cached : whether it was found in the cache of all runs
+    doubt : why the model did not believe the first answer, and what came of it; empty
+        for an answer that was not doubted
     """
 
     kind: ClassVar[str] = "label"
@@ -79,6 +82,8 @@ class Label:
     key: str
     seconds: float = np.nan
     attempts: int = 1
+    cached: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
