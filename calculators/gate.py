@@ -29,6 +29,18 @@ class Bounds:
     largest_mean_force: float = 0.1
 
 
+# What a fit takes for the noise of a label: two answers that close are the same.
+SAME_ENERGY = 1e-3  # eV/atom
+SAME_FORCE = 0.1  # eV/angstrom
+
+
+def agree(one: Labels, other: Labels) -> bool:
+    """Return whether two answers to one question are the same for a fit."""
+    energy = abs(one.energy - other.energy) / len(one.forces)
+    force = float(np.abs(one.forces - other.forces).max(initial=0.0))
+    return energy <= SAME_ENERGY and force <= SAME_FORCE
+
+
 def objection(
     labels: Labels, configuration: Configuration, bounds: Bounds
 ) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from otf.calculators.caller import CallFailed, InProcess
-from otf.calculators.gate import Bounds, objection
+from otf.calculators.gate import Bounds, agree, objection
 from otf.calculators.geometry import SHORTEST_CONTACT, DistanceGate
 from otf.calculators.serving import one_line
 from otf.configuration import Labels, masked_stress
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from otf.calculators.code import Code
     from otf.calculators.electrons import ElectronShelf
     from otf.configuration import Configuration, FloatArray
-    from otf.store.label_cache import LabelCache
+    from otf.potential import Doubt
+    from otf.store.label_cache import LabelCache, Remembered
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Reference:
     ----------
     n_calls, n_retries : labels computed, repeats
     n_reused, n_cached : labels found in the book, in the cache
+    n_doubted : labels that were computed once more
     last_attempts : calls the last label took, 0 when it was found
     last_seconds, total_seconds : wall time of the last label and of all of them
     """
@@ -123,6 +125,7 @@ class Reference:
         self.n_reused = 0
         self.n_cached = 0
         self.n_retries = 0
+        self.n_doubted = 0
         self.last_attempts = 0
         self.last_seconds = 0.0
         self.total_seconds = 0.0
@@ -177,52 +180,88 @@ class Reference:
                 f"reference {self.code.name!r} does not start: {error}"
             ) from error
 
-    def label(self, configuration: Configuration) -> Labels:
+    def label(
+        self, configuration: Configuration, *, doubt: Doubt | None = None
+    ) -> Labels:
         """Return the labels of one configuration: known, or computed.
+
+        Parameters
+        ----------
+        configuration
+            The question.
+        doubt
+            Labels it doubts are computed once more, by a new calculator one rung up
+            the ladder. When the second agree with the first, these are believed; when
+            they do not and are not doubted themselves, the second are.
 
         Raises
         ------
         ReferenceFailure
-            When atoms overlap, or no trustworthy labels came after all retries.
+            When atoms overlap, no trustworthy labels came after all retries, or two
+            that are both doubted disagree.
         """
         key = label_key(configuration, self.fingerprint(configuration))
-        known = self._known(key, configuration)
-        if known is not None:
-            self.last_seconds, self.last_attempts = 0.0, 0
-            return known
+        self.last_seconds, self.last_attempts = 0.0, 0
+        written = None if self._book is None else self._book.find(key)
+        if written is not None:
+            self.n_reused += 1
+            return written
+        found = None if self._cache is None else self._cache.find(key)
+        if found is not None and not _is_doubted(found, doubt):
+            self.n_cached += 1
+            if self._book is not None:
+                self._book.add(key, configuration, found.labels, 0.0, cached=True)
+            return found.labels
         self._require_geometry(configuration)
         self._warn_of_electrons(configuration)
         start = time.perf_counter()
-        labels = self._climb(configuration)
+        first = self._climb(configuration) if found is None else found.labels
+        labels, history = self._judged(configuration, first, doubt)
         if self._shelf is not None and self._book is not None:
             self._shelf.keep(key, configuration)
         self.last_seconds = time.perf_counter() - start
         self.total_seconds += self.last_seconds
         self.n_calls += 1
         # The book last: what a kill between the two leaves is found in the cache.
-        self._share(key, configuration, labels)
+        self._share(key, configuration, labels, history)
         if self._book is not None:
-            self._book.add(key, configuration, labels, self.last_seconds)
+            self._book.add(key, configuration, labels, self.last_seconds, doubt=history)
             if self._shelf is not None:
                 self._shelf.forget_others(key)
         return labels
 
-    def _known(self, key: str, configuration: Configuration) -> Labels | None:
-        """Return labels somebody paid for, once they are in the book."""
-        if self._book is not None:
-            written = self._book.find(key)
-            if written is not None:
-                self.n_reused += 1
-                return written
-        found = None if self._cache is None else self._cache.find(key)
-        if found is None:
-            return None
-        self.n_cached += 1
-        if self._book is not None:
-            self._book.add(key, configuration, found.labels, 0.0, cached=True)
-        return found.labels
+    def _judged(
+        self, configuration: Configuration, first: Labels, doubt: Doubt | None
+    ) -> tuple[Labels, str]:
+        """Return labels to believe, and what was doubted on the way to them.
 
-    def _share(self, key: str, configuration: Configuration, labels: Labels) -> None:
+        Raises
+        ------
+        ReferenceFailure
+            When there are none.
+        """
+        reason = None if doubt is None else doubt(first)
+        if doubt is None or reason is None:
+            return first, ""
+        self.n_doubted += 1
+        logger.warning("reference %s: %s; computed once more", self.code.name, reason)
+        self.close()
+        try:
+            second = self._climb(configuration, rung=max(1, self.last_attempts))
+        except ReferenceFailure as error:
+            raise ReferenceFailure(f"{reason}; computed once more: {error}") from error
+        if agree(first, second):
+            return first, f"{reason}; a second calculation agreed"
+        again = doubt(second)
+        if again is None:
+            return second, f"{reason}; a second calculation was taken instead"
+        raise ReferenceFailure(
+            f"no label: {reason}; in a second calculation, which disagrees, {again}"
+        )
+
+    def _share(
+        self, key: str, configuration: Configuration, labels: Labels, doubt: str
+    ) -> None:
         """Put labels into the cache; a cache that fails costs no label."""
         if self._cache is None:
             return
@@ -233,6 +272,7 @@ class Reference:
             key=key,
             seconds=self.last_seconds,
             attempts=self.last_attempts,
+            doubt=doubt,
         )
         try:
             self._cache.add(label, self.description(configuration))
@@ -244,11 +284,11 @@ class Reference:
         """End the calculator and whatever process it holds."""
         self._caller.close()
 
-    def _climb(self, configuration: Configuration) -> Labels:
+    def _climb(self, configuration: Configuration, rung: int = 0) -> Labels:
         """Try, and try again with a new calculator one rung up the ladder."""
         reason = ""
         for attempt in range(self._retries + 1):
-            self.last_attempts = attempt + 1
+            self.last_attempts += 1
             if attempt:
                 self.n_retries += 1
                 logger.warning(
@@ -259,7 +299,7 @@ class Reference:
                     self._retries,
                 )
             try:
-                return self._call(configuration, attempt)
+                return self._call(configuration, rung + attempt)
             except CallFailed as error:
                 reason = str(error)
                 self.close()
@@ -295,6 +335,10 @@ class Reference:
                 "make sure that its arguments say the same ([reference.arguments])",
                 self.code.name,
             )
+
+
+def _is_doubted(found: Remembered, doubt: Doubt | None) -> bool:
+    return not (found.confirmed or doubt is None or doubt(found.labels) is None)
 
 
 def to_labels(results: dict[str, object], configuration: Configuration) -> Labels:

@@ -167,6 +167,7 @@ def build_learning(
             seed=settings.seed,
             latency=learning.retrain_latency_steps,
             max_failures=settings.reference.max_failures,
+            second_opinion=settings.reference.second_opinion,
         ),
     )
 

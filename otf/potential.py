@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from otf.errors import OTFError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, Labels
 
     Arrays = Mapping[str, NDArray[np.generic]]
+    # Says in one line why labels are suspect, None when they are not.
+    Doubt = Callable[[Labels], str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +131,17 @@ class Potential(Protocol):
 class ReferenceCalculator(Protocol):
     """The exact answer: a DFT code, or whatever stands in for it."""
 
-    def label(self, configuration: Configuration) -> Labels:
+    def label(
+        self, configuration: Configuration, *, doubt: Doubt | None = None
+    ) -> Labels:
         """Return the labels of one configuration.
+
+        Parameters
+        ----------
+        configuration
+            The question.
+        doubt
+            Labels it doubts are computed once more before they are believed.
 
         Raises
         ------

@@ -14,6 +14,7 @@ from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
 from otf.configuration import Configuration
 from otf.errors import ReferenceFailure
+from otf.store.label_cache import LabelCache
 
 
 class Moody(Calculator):
@@ -185,6 +186,7 @@ class Book(dict):
 
     def add(self, key, configuration, labels, seconds, *, cached=False, doubt=""):
         assert (seconds > 0) is not cached
+        self.doubt = doubt
         self[key] = labels
 
 
@@ -213,3 +215,95 @@ def test_charge_that_does_not_reach_the_code_is_warned_of_once(silicon, caplog):
         for _ in range(2):
             reference.label(replace(silicon, charge=1.0))
     assert caplog.text.count("charge and spin") == 1
+
+
+# ---------------------------------------------------------------------- second opinion
+def states(*energies):
+    """Return a code whose n-th calculation ends in the n-th of these states."""
+    left = list(energies)
+
+    class Switching(Moody):
+        def calculate(self, atoms, properties, system_changes):
+            super().calculate(atoms, properties, system_changes)
+            self.results["energy"] = left.pop(0)
+
+    return Code("switching", "1", {}, Switching, ladder=({"careful": True},))
+
+
+def above(limit):
+    return lambda labels: "too high" if labels.energy > limit else None
+
+
+def test_labels_nobody_doubts_are_computed_once(silicon):
+    reference = Reference(states(-1.0))
+    assert reference.label(silicon, doubt=above(0.0)).energy == -1.0
+    assert (reference.n_doubted, reference.last_attempts) == (0, 1)
+
+
+def test_a_doubted_label_is_believed_when_a_second_one_agrees(silicon, caplog):
+    reference = Reference(states(5.0, 5.0 + 1e-4))
+    with caplog.at_level(logging.WARNING):
+        assert reference.label(silicon, doubt=above(0.0)).energy == 5.0
+    assert (reference.n_doubted, reference.last_attempts) == (1, 2)
+    assert "too high; computed once more" in caplog.text
+
+
+def test_the_second_label_is_taken_when_it_is_not_doubted(silicon):
+    book = Book()
+    reference = Reference(states(5.0, -1.0), book=book)
+    assert reference.label(silicon, doubt=above(0.0)).energy == -1.0
+    assert "taken instead" in book.doubt
+    (stored,) = book.values()
+    assert stored.energy == -1.0
+
+
+def test_two_doubted_labels_that_disagree_are_no_label(silicon):
+    book = Book()
+    reference = Reference(states(5.0, 27.0), book=book)
+    with pytest.raises(ReferenceFailure, match="too high; in a second") as caught:
+        reference.label(silicon, doubt=above(0.0))
+    assert "\n" not in str(caught.value)
+    assert not book
+
+
+def test_the_second_calculation_stands_one_rung_up_the_ladder(silicon):
+    careful = []
+
+    class Watched(Moody):
+        def calculate(self, atoms, properties, system_changes):
+            super().calculate(atoms, properties, system_changes)
+            careful.append(self.careful)
+
+    code = Code("watched", "1", {}, Watched, ladder=({"careful": True},))
+    reference = Reference(code)
+    reference.label(silicon, doubt=above(-1.5))
+    assert careful == [False, True]
+    reference.label(silicon)
+    assert careful == [False, True, False]
+
+
+def test_what_the_book_holds_is_not_judged_again(silicon):
+    book = Book()
+    Reference(states(5.0), book=book).label(silicon)
+    reference = Reference(states(), book=book)
+    assert reference.label(silicon, doubt=above(0.0)).energy == 5.0
+
+
+def test_a_doubted_label_of_the_cache_is_computed_once_for_all(silicon, tmp_path):
+    cache = LabelCache(tmp_path)
+    Reference(states(5.0), cache=cache).label(silicon)
+    second = Reference(states(5.0), cache=cache)
+    assert second.label(silicon, doubt=above(0.0)).energy == 5.0
+    assert (second.n_cached, second.n_calls, second.n_doubted) == (0, 1, 1)
+    third = Reference(states(), cache=cache)
+    assert third.label(silicon, doubt=above(0.0)).energy == 5.0
+    assert third.n_cached == 1
+
+
+def test_a_wrong_label_of_the_cache_is_replaced(silicon, tmp_path):
+    cache = LabelCache(tmp_path)
+    Reference(states(5.0), cache=cache).label(silicon)
+    assert Reference(states(-1.0), cache=cache).label(
+        silicon, doubt=above(0.0)
+    ).energy == pytest.approx(-1.0)
+    assert Reference(states(), cache=cache).label(silicon).energy == -1.0

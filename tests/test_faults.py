@@ -9,7 +9,10 @@ from ase.build import bulk
 from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
 from otf.cli import main
+from otf.configuration import Configuration
 from otf.store.entries import Label
+from otf.store.extxyz import write_frames
+from otf.store.labels import LabelBook
 from otf.store.run_reader import RunView
 
 FAULTY = dedent(
@@ -57,11 +60,7 @@ INPUT = """
 file = "start.xyz"
 
 [reference]
-calculator = "faulty:Faulty"
-retries = 0
-max_failures = 100
-time_limit_s = 3.0
-arguments = {{ every = 4, folder = "{folder}" }}
+{reference}
 
 [descriptor]
 n_max = 5
@@ -75,6 +74,12 @@ steps = {steps}
 temperature_K = 300.0
 temperature_end_K = 1500.0
 """
+FAULTY_REFERENCE = """calculator = "faulty:Faulty"
+retries = 0
+max_failures = 100
+second_opinion = false
+time_limit_s = 3.0
+arguments = {{ every = 4, folder = "{folder}" }}"""
 
 
 @pytest.mark.slow
@@ -82,7 +87,8 @@ def test_a_run_with_a_failing_reference_ends_and_loses_nothing(tmp_path, monkeyp
     (tmp_path / "faulty.py").write_text(FAULTY)
     monkeypatch.syspath_prepend(tmp_path)
     bulk("Si", cubic=True).write(tmp_path / "start.xyz")
-    (tmp_path / "input.toml").write_text(INPUT.format(folder=tmp_path, steps=5000))
+    text = FAULTY_REFERENCE.format(folder=tmp_path)
+    (tmp_path / "input.toml").write_text(INPUT.format(reference=text, steps=5000))
     assert main(["run", str(tmp_path / "input.toml")]) == 0
     view = RunView.load(tmp_path / "run")
     assert view.finish is not None
@@ -110,3 +116,77 @@ def test_a_run_with_a_failing_reference_ends_and_loses_nothing(tmp_path, monkeyp
     ways += ["above 1000", "missing"]
     for way in ways:
         assert any(way in failure.text for failure in view.failures), way
+
+
+SWITCHING = dedent(
+    """
+    import hashlib
+    from otf.calculators.stillinger_weber import StillingerWeber
+
+    class Switching(StillingerWeber):
+        def __init__(self, careful=False):
+            super().__init__()
+            self.careful = careful
+
+        def calculate(self, atoms, properties, changes):
+            super().calculate(atoms, properties, changes)
+            digest = hashlib.blake2b(self.atoms.positions.tobytes()).digest()
+            if self.careful or digest[0] % 3:
+                return
+            self.results["energy"] += 22.0
+            self.results["free_energy"] = self.results["energy"]
+    """
+)
+SWITCHING_REFERENCE = """calculator = "switching:Switching"
+retry_arguments = [{ careful = true }]
+
+[learning]
+start_from = ["known.xyz"]"""
+
+
+def test_a_run_learns_no_label_of_a_wrong_state_and_resumes_to_the_bit(
+    tmp_path, monkeypatch
+):
+    """A third of the first answers is 22 eV off once the model can judge."""
+    (tmp_path / "switching.py").write_text(SWITCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    bulk("Si", cubic=True).write(tmp_path / "start.xyz")
+    exact = Reference(make_calculator("stillinger-weber"))
+    rng = np.random.default_rng(1)
+    known = []
+    for _ in range(12):
+        atoms = bulk("Si", cubic=True)
+        atoms.positions += rng.normal(0.0, 0.08, (8, 3))
+        c = Configuration.from_atoms(atoms)
+        known.append((c, exact.label(c)))
+    write_frames(tmp_path / "known.xyz", known)
+    text = INPUT.format(reference=SWITCHING_REFERENCE, steps=150)
+    (tmp_path / "input.toml").write_text(text)
+    assert main(["run", str(tmp_path / "input.toml")]) == 0
+    (tmp_path / "run").rename(tmp_path / "whole")
+
+    added, add = [], LabelBook.add
+
+    def killed(self, label, description=""):
+        add(self, label, description)
+        added.append(label)
+        if len(added) == 3:
+            raise RuntimeError("kill -9")
+
+    monkeypatch.setattr(LabelBook, "add", killed)
+    with pytest.raises(RuntimeError, match="kill"):
+        main(["run", str(tmp_path / "input.toml")])
+    monkeypatch.setattr(LabelBook, "add", add)
+    assert main(["resume", str(tmp_path / "run")]) == 0
+
+    whole, resumed = (RunView.load(tmp_path / name) for name in ("whole", "run"))
+    assert [label.key for label in whole.labels] == [y.key for y in resumed.labels]
+    assert (tmp_path / "whole" / "frames.bin").read_bytes() == (
+        tmp_path / "run" / "frames.bin"
+    ).read_bytes()
+    instead = [y for y in whole.labels if "taken instead" in y.doubt]
+    assert instead
+    for label in whole.labels:
+        assert label.labels.energy == exact.label(label.configuration).energy
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Labels computed twice" in page

@@ -90,7 +90,6 @@ def test_a_damaged_label_is_warned_of_and_computed_again(
     (record,) = caplog.records
     assert "computed again" in record.getMessage()
     assert "\n" not in record.getMessage()
-    assert path.read_bytes()[:60] == whole[:60]
     assert asked(tmp_path, silicon)[1].n_cached == 1
 
 

@@ -46,7 +46,7 @@ class Log:
 class Broken:
     """Gives no labels."""
 
-    def label(self, configuration):
+    def label(self, configuration, *, doubt=None):
         raise ReferenceFailure("the SCF did not converge")
 
     def fingerprint(self, configuration):
@@ -300,6 +300,50 @@ def test_critical_steps_in_close_order_label_a_rattled_copy_too(trained):
     assert log.decisions[-1].before is None
 
 
+class Spoilt:
+    """A reference in a wrong state of the electrons at its first answer."""
+
+    def __init__(self, reference, shift):
+        self.reference, self.shift, self.doubts = reference, shift, []
+
+    def label(self, c, *, doubt=None):
+        true = self.reference.label(c)
+        wrong = Labels(true.energy + self.shift, true.forces, true.stress)
+        self.doubts.append(None if doubt is None else doubt(wrong))
+        return wrong if doubt is None or self.doubts[-1] is None else true
+
+
+@pytest.mark.parametrize(("shift", "doubted"), [(0.0, 0), (-22.0, 1), (3.0, 1)])
+def test_a_label_in_a_wrong_state_is_doubted_and_a_right_one_is_not(
+    reference, shift, doubted
+):
+    potential, _ = learning(reference, threshold=0.25)
+    frames = [silicon(0.12, seed=k) for k in range(30)]
+    potential.learn([(c, reference.label(c)) for c in frames], 0)
+    potential.reference = Spoilt(reference, shift)
+    prediction = potential.predict([silicon(0.25, seed=70)], step=1000)[0]
+    assert prediction.labelled
+    first, *_ = potential.reference.doubts
+    assert (first is not None) == doubted
+
+
+def test_a_model_of_few_frames_doubts_nothing(reference):
+    potential, _ = learning(reference, threshold=0.25)
+    potential.reference = Spoilt(reference, 22.0)
+    potential.predict([silicon()], step=0)
+    potential.predict([silicon(0.25, seed=70)], step=1000)
+    assert potential.reference.doubts == [None] * len(potential.reference.doubts)
+
+
+def test_second_opinions_can_be_left_out(reference):
+    potential, _ = learning(reference, threshold=0.25, second_opinion=False)
+    frames = [silicon(0.12, seed=k) for k in range(30)]
+    potential.learn([(c, reference.label(c)) for c in frames], 0)
+    potential.reference = Spoilt(reference, 22.0)
+    potential.predict([silicon(0.25, seed=70)], step=1000)
+    assert potential.reference.doubts[0] is None
+
+
 def test_audits_are_labelled_although_the_model_is_sure(reference):
     sure = Rules(max_spilling=1.0)
     potential, log = learning(reference, threshold=50.0, planned=1000, rules=sure)
@@ -334,7 +378,7 @@ def test_missing_labels_are_filled_from_the_model(reference):
     class Partial:
         fingerprint = staticmethod(reference.fingerprint)
 
-        def label(self, c):
+        def label(self, c, *, doubt=None):
             full = reference.label(c)
             forces = full.forces.copy()
             forces[0] = np.nan
@@ -355,7 +399,7 @@ def test_failing_reference_stops_with_its_own_words():
         def fingerprint(self, c):
             return ""
 
-        def label(self, c):
+        def label(self, c, *, doubt=None):
             raise ReferenceFailure("the queue is closed")
 
     potential, log = learning(Broken())

@@ -49,6 +49,7 @@ class Standing:
     temperature_K : at the last printed step; NaN before
     reference_calls : labels paid for, audits included
     cached_labels : labels that the cache of all runs had
+    doubted_labels : labels that were computed once more before they were believed
     bypassed_fraction : of the steps, those that needed no reference
     reference_seconds : wall clock of all labels
     error_eV_per_A, threshold_eV_per_A : e and t
@@ -70,6 +71,7 @@ class Standing:
     temperature_K: float  # noqa: N815 - the unit in the name of a key
     reference_calls: int
     cached_labels: int
+    doubted_labels: int
     bypassed_fraction: float
     reference_seconds: float
     error_eV_per_A: float  # noqa: N815
@@ -161,6 +163,7 @@ def standing_of(view: RunView) -> Standing:
         temperature_K=_last(view, "temperature_K"),
         reference_calls=account.n_calls,
         cached_labels=account.n_cached,
+        doubted_labels=account.n_doubted,
         bypassed_fraction=account.bypassed,
         reference_seconds=account.reference_seconds,
         error_eV_per_A=_last(view, "e_eV_per_A"),
@@ -193,6 +196,10 @@ def in_words(standing: Standing) -> str:
     }
     if standing.cached_labels:
         lines["from the cache"] = f"{standing.cached_labels} labels"
+    if standing.doubted_labels:
+        lines["computed twice"] = (
+            f"{standing.doubted_labels} labels, far from what the model expected"
+        )
     if standing.audit_force_rmse_eV_per_A is not None:
         lines["audits"] = f"force RMSE {standing.audit_force_rmse_eV_per_A:.3f} eV/A"
     if standing.n_failures:

@@ -17,6 +17,7 @@ from otf.calculators.geometry import DistanceGate, require_sane_distances
 from otf.errors import ReferenceFailure
 from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
+from otf.learning.expectation import MINIMUM_FRAMES, Expectation
 from otf.learning.policy import Assessment, Reason, decide
 from otf.learning.queue import Queue, under
 from otf.learning.screen import Screen
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
     from otf.learning.policy import Policy, Rules
     from otf.models.bayesian_linear import BayesianLinear
     from otf.models.interface import FitReport
-    from otf.potential import Arrays, Prediction, ReferenceCalculator, Uncertainty
+    from otf.potential import (
+        Arrays,
+        Doubt,
+        Prediction,
+        ReferenceCalculator,
+        Uncertainty,
+    )
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +141,7 @@ class LearningOptions:
     latency : steps after a label at which the model that knows it enters, while the
         fit runs beside; 0 for fits the run waits for
     max_failures : structures without labels that are put aside before a run stops
+    second_opinion : whether labels far from the model are computed once more
     """
 
     rattles: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
@@ -144,6 +152,7 @@ class LearningOptions:
     minimum_frames: int = 3
     latency: int = 0
     max_failures: int = 5
+    second_opinion: bool = True
 
 
 class LearningPotential:
@@ -365,7 +374,7 @@ class LearningPotential:
     ) -> Labels | None:
         """Label a configuration, queue it, and keep all books; None for no labels."""
         try:
-            labels = self.reference.label(c)
+            labels = self.reference.label(c, doubt=self._doubt(c, before))
         except ReferenceFailure as error:
             self._failed(Failure(step, reason, c, str(error)))
             return None
@@ -385,6 +394,18 @@ class LearningPotential:
             Decision(step, reason, self.policy.threshold, c, labels, before)
         )
         return labels
+
+    def _doubt(self, c: Configuration, before: Prediction | None) -> Doubt | None:
+        """Return what doubts a label, None where the model is no judge."""
+        if not self.options.second_opinion or before is None:
+            return None
+        known = before.uncertainty
+        if known is None or known.forces is None:
+            return None
+        if self.model.n_frames < MINIMUM_FRAMES or self.model.composition_warning(c):
+            return None
+        errors = self.calibration.errors(c.numbers, known.forces)
+        return Expectation.of(before, errors, self.model.training.noise).doubt
 
     def _failed(self, failure: Failure) -> None:
         """Put a structure aside; too many of them, or the very first, end the run.

@@ -21,6 +21,7 @@ class Account:
     picoseconds : simulated, NaN when unknown
     n_calls : reference calls, audits included
     n_cached : labels that the cache of all runs had
+    n_doubted : labels that were computed once more before they were believed
     n_audits : labels that only judged the model
     seconds_per_call : median of the reference, NaN when unknown
     reference_seconds, fit_seconds : spent
@@ -31,6 +32,7 @@ class Account:
     picoseconds: float
     n_calls: int
     n_cached: int
+    n_doubted: int
     n_audits: int
     seconds_per_call: float
     reference_seconds: float
@@ -69,6 +71,7 @@ def account_of(view: RunView) -> Account:
         picoseconds=float(time[-1]) / 1000.0 if len(time) else float("nan"),
         n_calls=n_calls,
         n_cached=len(view.labels) - n_calls,
+        n_doubted=sum(bool(label.doubt) for label in view.labels),
         n_audits=sum(d.reason == "audit" for d in view.decisions),
         seconds_per_call=per_call,
         reference_seconds=float(seconds.sum()),

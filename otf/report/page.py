@@ -233,6 +233,15 @@ def tables(view: RunView) -> Iterator[str]:
             note="The reference gave no labels that can be trusted; the run went on "
             "without them. Structures and outputs are in the folder quarantine.",
         )
+    doubted = [(k, y) for k, y in enumerate(view.labels, start=1) if y.doubt]
+    if doubted:
+        yield table(
+            "Labels computed twice",
+            ("label", "energy (eV)", "what was doubted, and what came of it"),
+            [(k, f"{y.labels.energy:.6g}", y.doubt) for k, y in doubted],
+            note="They were far from what the model expected: a calculation that went "
+            "wrong, or matter that is new to the model.",
+        )
     if view.rollbacks:
         yield table(
             "Roll-backs",

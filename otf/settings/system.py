@@ -69,6 +69,11 @@ class Reference(Section):
         description="Structures that may stay without labels, put aside in "
         "`quarantine`, before a run stops.",
     )
+    second_opinion: bool = Field(
+        default=True,
+        description="Compute a label once more before it is believed, when energy or "
+        "forces are far from what the model expects.",
+    )
     time_limit_s: Positive | None = Field(
         default=None,
         description="Seconds one calculation may take. One that takes longer is ended "
