@@ -19,12 +19,30 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from otf.configuration import Configuration, Labels
+    from otf.configuration import Configuration, IntArray, Labels
     from otf.store.labelled import Reading
 
     Frame = tuple[Configuration, Labels]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """How far the energies of one reference lie above those of the data set.
+
+    Attributes
+    ----------
+    reference : fingerprint, empty where labels do not say it
+    description : what it stands for, empty when not known
+    n_frames : labelled by it
+    shifts : eV per atom, by symbol of the element
+    """
+
+    reference: str
+    description: str
+    n_frames: int
+    shifts: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +55,19 @@ class Dataset:
     groups : the ``config_type`` of every frame, empty where the file names none
     reference : fingerprint of the calculator that labelled them, empty when unknown
     description : what it stands for, empty when unknown
+    levels : (F,) reference of every frame where several are mixed, 0 for ``reference``
+        and the others in the order of ``others``; None for one reference
+    others : fingerprints with what they stand for, as far as known
+    shifts : by which energies of others were moved onto that of ``reference``
     """
 
     frames: list[Frame]
     groups: list[str]
     reference: str = ""
     description: str = ""
+    levels: IntArray | None = None
+    others: tuple[tuple[str, str], ...] = ()
+    shifts: tuple[Shift, ...] = ()
 
     @property
     def configurations(self) -> list[Configuration]:
@@ -61,8 +86,17 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_dataset(paths: Sequence[Path]) -> Dataset:
+def read_dataset(paths: Sequence[Path], *, mix: bool = False) -> Dataset:
     """Return the labelled structures of files of any format and of runs.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+    mix
+        Whether they may have had different references. The most frequent one is that
+        of the data set, the first of those of equal number; labels that do not say
+        theirs are taken for one more.
 
     Raises
     ------
@@ -73,6 +107,7 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
     """
     frames: list[Frame] = []
     groups: list[str] = []
+    marks: list[str] = []
     prints: dict[str, set[str]] = {}
     words: dict[str, str] = {}
     for path in paths:
@@ -85,6 +120,18 @@ def read_dataset(paths: Sequence[Path]) -> Dataset:
         kept = _labelled(found, path)
         frames += [found[k] for k in kept]
         groups += [names[k] for k in kept]
+        marks += [reading.fingerprints[k] for k in kept]
+    if mix and len(set(marks)) > 1:
+        # Sorting keeps the order of those of equal number.
+        first, *rest = sorted(dict.fromkeys(marks), key=marks.count, reverse=True)
+        return Dataset(
+            frames,
+            groups,
+            first,
+            words.get(first, ""),
+            levels=np.array([[first, *rest].index(mark) for mark in marks]),
+            others=tuple((mark, words.get(mark, "")) for mark in rest),
+        )
     require_one_reference(prints, words)
     reference = _the_reference(prints)
     return Dataset(frames, groups, reference, words.get(reference, ""))
@@ -135,7 +182,10 @@ def require_one_reference(
             if first == second
             else f"{first} and {second} were labelled by different references"
         )
-        msg = f"{who}{what}; energies of two references do not mix: take one of them"
+        msg = (
+            f"{who}{what}; energies of two references do not mix: take one of them, or "
+            "let fit or refit shift them onto each other (--mix-references)"
+        )
         raise InputError(msg)
 
 

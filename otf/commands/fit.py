@@ -14,6 +14,7 @@ from otf.commands.fitting import (
     model_settings,
     report,
 )
+from otf.commands.mixing import on_its_level, shift_lines
 from otf.commands.stages import Stages
 
 if TYPE_CHECKING:
@@ -31,15 +32,17 @@ def main(arguments: argparse.Namespace) -> int:
     """Fit, write the model, and print the training errors."""
     require_writable(arguments.output, *arguments.data)
     settings = model_settings(arguments.input)
-    data = read_dataset(arguments.data)
+    data = read_dataset(arguments.data, mix=arguments.mix_references)
     stages = Stages()
     model = fitted_model(
         settings,
         data.frames,
+        levels=data.levels,
         basis=Basis(limit=arguments.references),
         stress=arguments.stress,
         stages=stages,
     )
+    data = on_its_level(model, data)
     accuracy = finish(
         model,
         data,
@@ -49,5 +52,5 @@ def main(arguments: argparse.Namespace) -> int:
         sources=arguments.data,
         stages=stages,
     )
-    report(accuracy, model, arguments)
+    report(accuracy, model, arguments, shift_lines(data))
     return 0

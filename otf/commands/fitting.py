@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeGuard
 
@@ -29,11 +29,12 @@ from otf.settings.settings import Settings
 from otf.settings.wording import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from otf.commands.accuracy import Accuracy
     from otf.commands.dataset import Dataset, Frame
     from otf.commands.stages import Stages
+    from otf.configuration import IntArray
     from otf.learning.calibration import Calibration
     from otf.models.bayesian_linear import BayesianLinear
 
@@ -75,6 +76,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "yes", "no"),
         help="train stresses: unless they contradict the energies, always, or never "
         "(default: regression.train_stress of the input file, else auto)",
+    )
+    parser.add_argument(
+        "--mix-references",
+        action="store_true",
+        help="take labels of different references together: those of all but the most "
+        "frequent one are shifted by a constant for each element, found by the fit",
     )
     parser.add_argument(
         "--json", action="store_true", help="print the errors as JSON, for programs"
@@ -182,6 +189,7 @@ def fitted_model(
     settings: Settings,
     frames: Sequence[Frame],
     *,
+    levels: IntArray | None = None,
     basis: Basis,
     stress: Stress | None,
     stages: Stages,
@@ -190,14 +198,21 @@ def fitted_model(
 
     Parameters
     ----------
+    levels
+        (F,) reference of every frame, 0 for the one the model predicts; None for one.
     stress
         None for what the settings say.
     """
     model = build_model(settings, species_of([c for c, _ in frames]))
-    decide_stress(model, settings, frames, stress=stress, stages=stages)
+    # Stresses are compared with energies, so those must be of one reference.
+    one = frames
+    if levels is not None:
+        one = [frame for frame, level in zip(frames, levels, strict=True) if level == 0]
+    decide_stress(model, settings, one, stress=stress, stages=stages)
     fit_dataset(
         model,
         frames,
+        levels=levels,
         n_references=basis.limit,
         bound=basis.bound,
         cur_epsilon=basis.cur_epsilon,
@@ -261,6 +276,7 @@ def finish(
                 data.frames, reference=data.reference, description=data.description
             ),
             **({} if model.report is None else record_of_fit(model.report)),
+            "mixed_references": [asdict(shift) for shift in data.shifts],
             "n_local_references": model.n_references,
             "stress_trained": model.weights.stress > 0.0 and _has_stress(data.frames),
             "training_energy_rmse_meV_per_atom": total.energy_rmse_meV_per_atom,
@@ -278,12 +294,17 @@ def finish(
 
 
 def report(
-    accuracy: Accuracy, model: BayesianLinear, arguments: argparse.Namespace
+    accuracy: Accuracy,
+    model: BayesianLinear,
+    arguments: argparse.Namespace,
+    lines: Iterable[str] = (),
 ) -> None:
-    """Print the training errors, and for people where the model lies."""
+    """Print the training errors, and for people some lines and where the model lies."""
     print_accuracy(accuracy, as_json=arguments.json)
     if arguments.json:
         return
+    for line in lines:
+        print(line)
     if model.weights.stress == 0.0 and accuracy.total.stress_rmse_GPa is not None:
         print("Stresses were not trained.")
     print(f"Wrote {arguments.output}.")

@@ -155,6 +155,7 @@ def _entries(card: Card) -> Iterator[tuple[str, str]]:
     yield "data", _text(card.get("dataset"))
     yield "reference", _text(card.get("reference")) or "not known"
     yield "labelled by", _text(card.get("reference_settings"))
+    yield "mixed with", _mixed_with(card.get("mixed_references"))
     yield "training errors", _training_errors(card)
     yield "log evidence", _number(card.get("log_evidence"), ".6g")
     yield "clamps", _listed(card.get("clamps"))
@@ -163,6 +164,16 @@ def _entries(card: Card) -> Iterator[tuple[str, str]]:
     yield "calibration", _calibration(_table(card.get("calibration")))
     yield "versions", _pairs(card.get("versions"))
     yield "proof frames", _text(card.get("n_proof_frames"))
+
+
+def _mixed_with(shifts: object) -> str:
+    tables = map(_table, shifts) if isinstance(shifts, list) else ()
+    return ", ".join(
+        f"{_text(one.get('n_frames'))} labels of "
+        f"{_text(one.get('reference')) or 'unknown'}, shifted by "
+        f"{_pairs(one.get('shifts'))} eV an atom"
+        for one in tables
+    )
 
 
 def _made(card: Card) -> str:

@@ -22,6 +22,7 @@ from otf.commands.fitting import (
     report,
     share,
 )
+from otf.commands.mixing import on_its_level, shift_lines
 from otf.commands.stages import Stages
 from otf.errors import InputError
 from otf.settings.loading import load_run_settings
@@ -61,15 +62,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Refit, write the model, and print the training errors."""
     require_writable(arguments.output, arguments.source)
-    settings, data = source_of(arguments.source, arguments.input)
+    settings, data = source_of(
+        arguments.source, arguments.input, mix=arguments.mix_references
+    )
     stages = Stages()
     model = fitted_model(
         settings,
         data.frames,
+        levels=data.levels,
         basis=Basis(limit=None, bound=arguments.bound, cur_epsilon=CUR_EPSILON),
         stress=arguments.stress,
         stages=stages,
     )
+    data = on_its_level(model, data)
     accuracy = finish(
         model,
         data,
@@ -79,12 +84,23 @@ def main(arguments: argparse.Namespace) -> int:
         sources=[arguments.source],
         stages=stages,
     )
-    report(accuracy, model, arguments)
+    report(accuracy, model, arguments, shift_lines(data))
     return 0
 
 
-def source_of(path: Path, given: Path | None) -> tuple[Settings, Dataset]:
+def source_of(
+    path: Path, given: Path | None, *, mix: bool = False
+) -> tuple[Settings, Dataset]:
     """Return settings and labels: those of the run, unless an input file is given.
+
+    Parameters
+    ----------
+    path
+        Of a run, or of labelled structures.
+    given
+        Input file, None for that of the run.
+    mix
+        Whether labels of a file may have had different references.
 
     Raises
     ------
@@ -94,7 +110,7 @@ def source_of(path: Path, given: Path | None) -> tuple[Settings, Dataset]:
         When the run cannot be read.
     """
     if not path.is_dir() or format_of(path) != "run":
-        return model_settings(given), read_dataset([path])
+        return model_settings(given), read_dataset([path], mix=mix)
     view = RunView.load(path)
     of_run = load_run_settings(RunFolder(path).input)
     reference = view.start.fingerprint

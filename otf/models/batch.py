@@ -21,10 +21,11 @@ from scipy.linalg.lapack import dtpqrt
 from otf.configuration import masked_stress
 from otf.errors import OTFError
 from otf.models.basis import Basis
-from otf.models.composition import ElementEnergies
+from otf.models.composition import ElementEnergies, fractions_of
 from otf.models.design import Targets, raw_rows, scaled_rows
 from otf.models.evidence import Spectrum
 from otf.models.interface import KINDS, FitReport, PerKind
+from otf.models.levels import level_shifts, on_one_level, unshifted
 from otf.models.solvers import Problem
 from otf.models.sparsify import pivoted_cholesky
 from otf.models.training import is_forceful
@@ -33,8 +34,9 @@ from otf.threads import in_order, one_blas_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from otf.configuration import Configuration, FloatArray, Labels
+    from otf.configuration import Configuration, FloatArray, IntArray, Labels
     from otf.models.bayesian_linear import BayesianLinear
+    from otf.models.levels import Unshifted
     from otf.models.references import References
 
     Frames = Sequence[tuple[Configuration, Labels]]
@@ -104,6 +106,7 @@ def fit_dataset(
     n_references: int | None = 1000,
     bound: float = 1e-8,
     cur_epsilon: float | None = None,
+    levels: IntArray | None = None,
     progress: Progress | None = None,
 ) -> FitReport:
     """Fit an empty model to a data set and leave it ready to predict.
@@ -122,6 +125,9 @@ def fit_dataset(
     cur_epsilon
         When given, redundant references are dropped by CUR at this share of the
         largest eigenvalue.
+    levels
+        (F,) reference of every frame, 0 for the one the model predicts; energies of
+        the others may be shifted by a constant for each species. None for one.
     progress
         Called with (stage, done, total).
 
@@ -142,14 +148,24 @@ def fit_dataset(
     if cur_epsilon is not None:
         model.drop_redundant(cur_epsilon, bound=1e-8)
     targets = [Targets.of(c, labels, model.baseline) for c, labels in frames]
-    elements = _elements(model, frames, targets)
+    elements = _elements(model, frames, targets, levels)
     factor = TriangularFactor(model.n_references)
+    n_lost = 0
     with one_blas_thread():
-        for rows, labels in _row_blocks(model, frames, targets, elements, report):
+        blocks = _row_blocks(model, frames, targets, elements, report)
+        if levels is not None:
+            kept: list[tuple[FloatArray, FloatArray]] = []
+            blocks = _without_energies(blocks, kept)
+        for _, rows, labels in blocks:
             factor.add(rows, labels)
+        if levels is not None and kept:
+            energies = _unshifted(model, frames, targets, levels, kept)
+            factor.add(energies.rows, energies.labels)
+            n_lost = energies.n_lost
     report("solve", 0, 1)
     with one_blas_thread() if model.n_references <= _SMALL else nullcontext():
-        solution = model.solver.solve(_problem(model, factor, frames))
+        problem = _problem(model, factor, frames, n_rows=factor.n_rows - n_lost)
+        solution = model.solver.solve(problem)
         model.adopt(solution, elements)
     report("solve", 1, 1)
     fit = solution.fit
@@ -160,12 +176,23 @@ def fit_dataset(
         iterations=fit.iterations,
         log_evidence=fit.log_evidence,
         clamps=fit.clamps,
-        n_rows=factor.n_rows,
+        n_rows=factor.n_rows - n_lost,
         n_references=model.n_references,
         n_frames=len(frames),
-        errors=prediction_errors(model, frames),
+        errors=prediction_errors(model, comparable(model, frames, levels)),
     )
     return model.report
+
+
+def comparable(
+    model: BayesianLinear, frames: Frames, levels: IntArray | None
+) -> Frames:
+    """Return frames with their energies on the level a fitted model predicts."""
+    if levels is None:
+        return frames
+    species = model.descriptor.species
+    shifts = level_shifts(model.predict, frames, levels, species)
+    return on_one_level(frames, levels, shifts, species)
 
 
 def prediction_errors(model: BayesianLinear, frames: Frames) -> PerKind:
@@ -217,16 +244,52 @@ def _select(
 
 
 def _elements(
-    model: BayesianLinear, frames: Frames, targets: Sequence[Targets]
+    model: BayesianLinear,
+    frames: Frames,
+    targets: Sequence[Targets],
+    levels: IntArray | None,
 ) -> ElementEnergies:
-    known = [k for k, target in enumerate(targets) if len(target.energy)]
+    """Fit e0 to the energies of the level the model predicts."""
+    known = [
+        k
+        for k, target in enumerate(targets)
+        if len(target.energy) and (levels is None or levels[k] == 0)
+    ]
     species = model.descriptor.species
-    shares = [[np.mean(frames[k][0].numbers == z) for z in species] for k in known]
     return ElementEnergies.fitted(
         species,
-        np.array(shares).reshape(-1, len(species)),
+        fractions_of([frames[k][0] for k in known], species),
         np.array([targets[k].energy[0] for k in known]),
         model.isolated_energies,
+    )
+
+
+def _without_energies(
+    blocks: Iterator[tuple[str, FloatArray, FloatArray]],
+    kept: list[tuple[FloatArray, FloatArray]],
+) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+    """Yield all blocks but those of energies, which are kept back."""
+    for kind, rows, labels in blocks:
+        if kind == "energy":
+            kept.append((rows, labels))
+        else:
+            yield kind, rows, labels
+
+
+def _unshifted(
+    model: BayesianLinear,
+    frames: Frames,
+    targets: Sequence[Targets],
+    levels: IntArray,
+    kept: Sequence[tuple[FloatArray, FloatArray]],
+) -> Unshifted:
+    """Return the rows of all energies with the shifts of levels integrated out."""
+    known = [k for k, target in enumerate(targets) if len(target.energy)]
+    return unshifted(
+        np.concatenate([rows for rows, _ in kept]),
+        np.concatenate([labels for _, labels in kept]),
+        levels[known],
+        fractions_of([frames[k][0] for k in known], model.descriptor.species),
     )
 
 
@@ -236,14 +299,14 @@ def _row_blocks(
     targets: Sequence[Targets],
     elements: ElementEnergies,
     progress: Progress,
-) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Yield the raw weighted rows and labels of one structure and kind at a time."""
+) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+    """Yield kind, raw weighted rows and labels of one structure at a time."""
     noise = model.training.noise
     references = model.current_basis.references
 
     def rows_of(
         item: tuple[Configuration, Targets],
-    ) -> list[tuple[FloatArray, FloatArray]]:
+    ) -> list[tuple[str, FloatArray, FloatArray]]:
         configuration, target = item
         raw = raw_rows(model.descriptor, references, model.describe(configuration))
         blocks = []
@@ -254,7 +317,7 @@ def _row_blocks(
             labels = target.of_kind(kind)
             if kind == "energy":
                 labels = labels - elements.per_atom(configuration).mean()
-            blocks.append((weight * rows, weight * labels / noise.of(kind)))
+            blocks.append((kind, weight * rows, weight * labels / noise.of(kind)))
         return blocks
 
     items = zip([c for c, _ in frames], targets, strict=True)
@@ -264,7 +327,7 @@ def _row_blocks(
 
 
 def _problem(
-    model: BayesianLinear, factor: TriangularFactor, frames: Frames
+    model: BayesianLinear, factor: TriangularFactor, frames: Frames, *, n_rows: int
 ) -> Problem:
     triangle, rotated, outside = factor.finish()
     # L^-T is upper triangular, so the transformed factor stays a triangle.
@@ -280,14 +343,14 @@ def _problem(
         return np.vstack([triangle, nothing]), np.append(rotated, outside)
 
     def spectrum() -> Spectrum:
-        return Spectrum.of_triangle(triangle, rotated, factor.square, factor.n_rows)
+        return Spectrum.of_triangle(triangle, rotated, factor.square, n_rows)
 
     return Problem(
         spectrum=spectrum,
         posterior=lambda s_w, s_v: spectrum().posterior(s_w, s_v),
         residual_square=residual_square,
         rows=rows,
-        n_rows=factor.n_rows,
+        n_rows=n_rows,
         n_forceful=sum(is_forceful(labels) for _, labels in frames),
         start=(1.0, 1.0),
     )

@@ -10,12 +10,12 @@ import numpy as np
 from otf.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from otf.configuration import Configuration, FloatArray
 
 # Singular values of the matrix of compositions below this share count as zero.
-_RANK = 1e-6
+RANK = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class ElementEnergies:
         if not len(energies):
             return cls(species, start, np.empty((0, len(species))))
         _, singular, right = np.linalg.svd(fractions, full_matrices=False)
-        span = right[singular > _RANK * singular[0]]
+        span = right[singular > RANK * singular[0]]
         reduced = fractions @ span.T
         shift = np.linalg.lstsq(reduced, energies - fractions @ start, rcond=None)[0]
         return cls(species, start + span.T @ shift, span)
@@ -91,7 +91,7 @@ class ElementEnergies:
         """Return one line when the composition lies outside the span of the labels."""
         share = self.counts(configuration) / configuration.n_atoms
         outside = share - self.span.T @ (self.span @ share)
-        if np.abs(outside).max() < _RANK:
+        if np.abs(outside).max() < RANK:
             return None
         parts = ", ".join(
             f"Z={z}: {x:.3g}" for z, x in zip(self.species, share, strict=True)
@@ -100,6 +100,14 @@ class ElementEnergies:
             f"the composition ({parts}) lies outside the span of the "
             f"training compositions: its energy is a guess, label a structure like it"
         )
+
+
+def fractions_of(
+    structures: Sequence[Configuration], species: tuple[int, ...]
+) -> FloatArray:
+    """Return the share of every species in each structure, (F, S)."""
+    shares = [[np.mean(c.numbers == z) for z in species] for c in structures]
+    return np.array(shares, dtype=np.float64).reshape(-1, len(species))
 
 
 def _isolated_energy(isolated: Mapping[int, float], number: int) -> float:
