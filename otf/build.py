@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -384,6 +385,8 @@ def learned_frames(
 ) -> list[tuple[Configuration, Labels]]:
     """Return the labels of earlier runs and files the input file starts from.
 
+    Those of another reference come without energies, where the input file wants them.
+
     Parameters
     ----------
     settings
@@ -394,7 +397,7 @@ def learned_frames(
     Raises
     ------
     InputError
-        When one had another reference.
+        When one had another reference and they are not to be mixed.
     StoreError
         When one cannot be read.
     """
@@ -403,12 +406,19 @@ def learned_frames(
         path = settings.resolve(name)
         reading = read_labelled(path)
         # A file need not say who labelled it.
-        for mark in sorted(set(reading.fingerprints) - {"", fingerprint}):
+        foreign = sorted(set(reading.fingerprints) - {"", fingerprint})
+        for mark in () if settings.learning.mix_references else foreign:
             found = difference(reading.descriptions.get(mark, ""), description)
             raise InputError(
                 f"{path} was labelled by another reference or other arguments"
                 f"{f' ({found})' if found else ''}; energies of two references do not "
-                "mix (learning.start_from)"
+                "mix: take other labels, or learn their forces and stresses only with "
+                "learning.mix_references = true (learning.start_from)"
             )
-        frames += reading.frames
+        frames += [
+            (c, replace(labels, energy=np.nan) if mark in foreign else labels)
+            for (c, labels), mark in zip(
+                reading.frames, reading.fingerprints, strict=True
+            )
+        ]
     return frames

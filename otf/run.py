@@ -341,7 +341,7 @@ def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:
     potential = parts.potential
     if frames and isinstance(potential, LearningPotential):
         parts.progress.note(f"learning {len(frames)} labelled structures")
-        potential.learn(frames, state.step)
+        potential.learn(frames, state.step, start=state.configuration)
     try:
         prediction = evaluate(parts.potential, state)
     except Untrusted as trouble:

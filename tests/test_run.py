@@ -16,6 +16,8 @@ from ase.build import bulk
 from ase.constraints import FixAtoms
 from ase.io import write
 
+from otf.calculators.reference import Reference
+from otf.calculators.registry import make_calculator
 from otf.cli import main
 from otf.configuration import Configuration, Labels
 from otf.deploy.provenance import laws_of
@@ -440,6 +442,32 @@ def test_start_from_takes_no_file_of_another_reference(prepare, tmp_path, capsys
     (line,) = capsys.readouterr().err.splitlines()
     assert "labelled by another reference" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_start_from_learns_the_forces_of_another_reference_when_told_to(
+    prepare, tmp_path, capsys
+):
+    frames = []
+    for seed in range(12):
+        atoms = bulk("Si", "diamond", a=5.431, cubic=True)
+        atoms.rattle(0.08, seed=seed)
+        c = Configuration.from_atoms(atoms)
+        labels = Reference(make_calculator("stillinger-weber")).label(c)
+        # The same physics counted from another zero.
+        frames.append((c, replace(labels, energy=labels.energy + 8 * 100.0)))
+    write_frames(tmp_path / "labels.xyz", frames, fingerprints=["another"] * 12)
+    learning = 'start_from = ["labels.xyz"]\nmix_references = true'
+    assert main(["run", str(prepare(steps=40, learning=learning))]) == 0
+    view = RunView.load(tmp_path / "run")
+    exact = Reference(make_calculator("stillinger-weber"))
+    assert view.retrains[0].n_frames == 12 + sum(
+        d.reason == "start" for d in view.decisions
+    )
+    # Energies are those of the run's own reference, within what the model knows.
+    for frame in trajectory(tmp_path / "run"):
+        c = frames[0][0].moved(frame.positions)
+        energy = exact.label(c).energy
+        assert frame.potential_energy == pytest.approx(energy, abs=8 * 0.02)
 
 
 def test_a_learned_model_runs_alone_with_the_same_input(prepare, tmp_path):

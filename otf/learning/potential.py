@@ -526,11 +526,30 @@ class LearningPotential:
             self.last.max_spilling,
         )
 
-    def learn(self, frames: Sequence[tuple[Configuration, Labels]], step: int) -> None:
-        """Take in labels that are already known, from all atoms as candidates."""
+    def learn(
+        self,
+        frames: Sequence[tuple[Configuration, Labels]],
+        step: int,
+        *,
+        start: Configuration | None = None,
+    ) -> None:
+        """Take in labels that are already known, from all atoms as candidates.
+
+        Parameters
+        ----------
+        frames
+            Structures with labels.
+        step
+            The sampler's clock.
+        start
+            Labelled, in rattled copies, when no energy is known to count from.
+        """
         for c, labels in frames:
             self._queue.add(c, labels, None)
-        self._retrain(step)
+        if start is None or any(np.isfinite(labels.energy) for _, labels in frames):
+            self._retrain(step)
+        else:
+            self._start(start, step)
 
     def learn_after_rollback(self, frames: Sequence[Configuration], step: int) -> int:
         """Label the frames with the largest spilling that are physical, and refit.

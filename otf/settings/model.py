@@ -214,6 +214,12 @@ class Learning(Section):
         description="Folders of earlier runs, and files of any format `otf-md import` "
         "reads, whose labels are taken over.",
     )
+    mix_references: bool = Field(
+        default=False,
+        description="Take over labels of other references, too. Their forces and "
+        "stresses are learned; their energies count from another zero and are left "
+        "out.",
+    )
     audits: bool = Field(
         default=True,
         description="Label some trusted steps too, to measure the true error.",
