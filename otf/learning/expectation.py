@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from otf.models.interface import PerKind
     from otf.potential import Prediction
 
-# Of the errors a model says it makes. Over whole runs through the melting of silicon
-# the largest were 1.7 and 1.2 (docs/theory/decision.md).
+# Of the errors a model says it makes, see docs/theory/decision.md for what they find.
 ENERGY_LIMIT = 2.0
 FORCE_LIMIT = 3.0
 MINIMUM_FRAMES = 10  # a model of fewer expects nothing
