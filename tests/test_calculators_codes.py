@@ -229,7 +229,8 @@ def test_a_resumed_run_starts_from_the_same_electrons(
         shelf = ElectronShelf(work, code.electrons)
         reference = Reference(code, caller=worker, shelf=shelf)
         journal = Journal(folder / "journal.bin")
-        reference.keep_labels_in(JournalBook(journal, reference.fingerprint))
+        book = JournalBook(journal, reference.fingerprint, reference.description)
+        reference.keep_labels_in(book)
         out = [reference.label(c) for c in these]
         reference.close()
         journal.close()

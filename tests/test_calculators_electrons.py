@@ -60,7 +60,8 @@ def reference_in(folder):
     code = Code("remembering", "1", {"directory": work}, Remembering, electrons=FILES)
     reference = Reference(code, shelf=ElectronShelf(work, FILES))
     journal = Journal(folder / "journal.bin")
-    reference.keep_labels_in(JournalBook(journal, reference.fingerprint))
+    book = JournalBook(journal, reference.fingerprint, reference.description)
+    reference.keep_labels_in(book)
     return reference, journal
 
 
@@ -87,11 +88,11 @@ def test_a_run_killed_around_a_label_goes_on_to_the_same_bits(
     real = getattr(owner, moment)
     calls = []
 
-    def deadly(*arguments):
+    def deadly(*arguments, **options):
         calls.append(moment)
         if len(calls) == 3 and when == "before":
             raise Killed
-        real(*arguments)
+        real(*arguments, **options)
         if len(calls) == 3:
             raise Killed
 
