@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ErrorReport:
-    """Mean absolute and root mean square errors; None where no label was known.
+    """Mean absolute, root mean square and largest errors; None without known labels.
 
     Attributes
     ----------
@@ -26,6 +26,7 @@ class ErrorReport:
     energy_mae_meV_per_atom, energy_rmse_meV_per_atom : of energies per atom
     force_mae_eV_per_A, force_rmse_eV_per_A : of force components
     stress_mae_GPa, stress_rmse_GPa : of stress components
+    energy_max_meV_per_atom, force_max_eV_per_A, stress_max_GPa : largest of each
     """
 
     n_frames: int
@@ -35,6 +36,9 @@ class ErrorReport:
     force_rmse_eV_per_A: float | None  # noqa: N815
     stress_mae_GPa: float | None  # noqa: N815
     stress_rmse_GPa: float | None  # noqa: N815
+    energy_max_meV_per_atom: float | None  # noqa: N815
+    force_max_eV_per_A: float | None  # noqa: N815
+    stress_max_GPa: float | None  # noqa: N815
 
 
 def error_report(
@@ -45,14 +49,41 @@ def error_report(
     energy = [(p.energy - y.energy) / len(y.forces) for p, y in pairs]
     force = [(p.forces - y.forces).ravel() for p, y in pairs]
     stress = [p.stress - y.stress for p, y in pairs]
-    e_mae, e_rmse = _mae_rmse(np.array(energy) * 1000)
-    f_mae, f_rmse = _mae_rmse(np.concatenate([np.empty(0), *force]))
-    s_mae, s_rmse = _mae_rmse(np.concatenate([np.empty(0), *stress]) / GPA)
-    return ErrorReport(len(pairs), e_mae, e_rmse, f_mae, f_rmse, s_mae, s_rmse)
+    return report_of_errors(
+        len(pairs),
+        energy=np.array(energy),
+        forces=np.concatenate([np.empty(0), *force]),
+        stress=np.concatenate([np.empty(0), *stress]),
+    )
 
 
-def _mae_rmse(errors: FloatArray) -> tuple[float | None, float | None]:
+def report_of_errors(
+    n_frames: int, *, energy: FloatArray, forces: FloatArray, stress: FloatArray
+) -> ErrorReport:
+    """Return the report of differences; those that are NaN do not count.
+
+    Parameters
+    ----------
+    n_frames
+        Frames compared.
+    energy
+        eV/atom.
+    forces
+        Components, eV/angstrom.
+    stress
+        Components, eV/angstrom^3.
+    """
+    e_mae, e_rmse, e_max = _measures(1000 * energy)
+    f_mae, f_rmse, f_max = _measures(forces)
+    s_mae, s_rmse, s_max = _measures(stress / GPA)
+    return ErrorReport(
+        n_frames, e_mae, e_rmse, f_mae, f_rmse, s_mae, s_rmse, e_max, f_max, s_max
+    )
+
+
+def _measures(errors: FloatArray) -> tuple[float | None, float | None, float | None]:
     known = errors[np.isfinite(errors)]
     if not known.size:
-        return None, None
-    return float(np.abs(known).mean()), float(np.sqrt((known**2).mean()))
+        return None, None, None
+    size = np.abs(known)
+    return float(size.mean()), float(np.sqrt((known**2).mean())), float(size.max())

@@ -189,8 +189,8 @@ def _stress(
     noise: float,
 ) -> StressCheck:
     read = np.array([labels.stress for _, labels in frames])
-    implied = np.array([one.stress for one in found])
-    deviation = np.array([one.stress_deviation for one in found])
+    implied = np.array([one.implied_stress for one in found])
+    deviation = np.array([one.implied_deviations for one in found])
     volumes = np.array([configuration.volume for configuration, _ in frames])
     verdict = judge_stresses(read, implied, deviation, volumes)
     difference = (verdict.corrected - implied)[:, :3].mean(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -84,6 +85,25 @@ class FitReport:
     n_references: int
     n_frames: int
     errors: PerKind
+
+    def label_noise(self, scales: PerKind, weights: PerKind) -> PerKind:
+        """Return the noise of single labels, in the units of ``errors``.
+
+        Parameters
+        ----------
+        scales, weights
+            Those the rows were divided and multiplied by. The fit knows no noise of a
+            kind of weight 0: it is infinite.
+        """
+        unit = self.noise_precision**-0.5
+        return PerKind(
+            *(
+                unit * scales.of(kind) / weights.of(kind)
+                if weights.of(kind) > 0.0
+                else math.inf
+                for kind in KINDS
+            )
+        )
 
 
 class Model(Protocol):

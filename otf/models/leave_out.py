@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
+from otf.errors import OTFError
 from otf.models.design import Targets, raw_rows, scaled_rows
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from otf.models.bayesian_linear import BayesianLinear
     from otf.models.design import RawRows
 
-# Keeps I - S S^T positive where a structure alone determines a weight.
-_JITTER = 1e-9
+# Keeps 1 - S^T S positive where a structure alone determines a weight. The first costs
+# no digit; ill-conditioned bases of a thousand references may need the others.
+_JITTERS = (1e-12, 1e-9, 1e-6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,9 @@ class LeftOut:
     energy, energy_deviation : eV/atom, the noise of labels included in the deviation
     forces : (n, 3) eV/angstrom
     force_deviations : (n,) eV/angstrom, sqrt(tr C_i/3), the noise included
-    stress, stress_deviation : (6,) eV/angstrom^3, of the fit to all structures and
+    stress, stress_deviations : (6,) eV/angstrom^3, the noise included; NaN without a
+        volume
+    implied_stress, implied_deviations : (6,) the same of the fit to all structures and
         without noise: where no stress was fitted, own energy and forces imply it best
     """
 
@@ -41,7 +45,9 @@ class LeftOut:
     forces: FloatArray
     force_deviations: FloatArray
     stress: FloatArray
-    stress_deviation: FloatArray
+    stress_deviations: FloatArray
+    implied_stress: FloatArray
+    implied_deviations: FloatArray
 
 
 def left_out(
@@ -67,7 +73,7 @@ def left_out(
     Raises
     ------
     OTFError
-        When the model has not been fitted.
+        When the model has not been fitted, or hangs on this structure alone.
 
     Notes
     -----
@@ -89,27 +95,44 @@ def left_out(
     if fitted:
         rows, targets = _rows(model, configuration, labels, raw, e0)
         spread = np.sqrt(report.noise_precision) * (rows @ root)
-        factor = cholesky(
-            (1.0 + _JITTER) * np.eye(spread.shape[1]) - spread.T @ spread, lower=True
-        )
+        factor = _remaining(spread)
         residuals = np.sqrt(report.noise_precision) * (targets - rows @ weights)
         shift = cho_solve((factor, True), spread.T @ residuals)
-    labelled = np.vstack([raw.energy / n, raw.forces])
-    projected = labelled @ root
-    values = labelled @ weights - projected @ shift
-    white = solve_triangular(factor, projected.T, lower=True)
+    per_volume = 1.0 / volume if volume else np.nan
+    strain = raw.strain * per_volume
+    asked = np.vstack([raw.energy / n, raw.forces, strain])
+    projected = asked @ root
+    values = asked @ weights - projected @ shift
+    white = solve_triangular(factor, projected.T, lower=True, check_finite=False)
     variances = np.einsum("ij,ij->j", white, white)
-    noise_energy, noise_force = _noise(model)
-    per_atom = variances[1:].reshape(n, 3).mean(axis=1)
-    strain = raw.strain @ weights + known.strain_derivative
-    spread_of_strain = np.linalg.norm(raw.strain @ root, axis=1)
+    noise = report.label_noise(model.training.noise, model.weights)
+    per_atom = variances[1:-6].reshape(n, 3).mean(axis=1)
+    known_stress = known.strain_derivative * per_volume
     return LeftOut(
         energy=float(values[0] + e0 + known.energies.sum() / n),
-        energy_deviation=float(np.sqrt(variances[0] + noise_energy**2)),
-        forces=values[1:].reshape(n, 3) + known.forces,
-        force_deviations=np.sqrt(per_atom + noise_force**2),
-        stress=strain / volume if volume else np.full(6, np.nan),
-        stress_deviation=spread_of_strain / volume if volume else np.full(6, np.nan),
+        energy_deviation=float(np.sqrt(variances[0] + noise.energy**2)),
+        forces=values[1:-6].reshape(n, 3) + known.forces,
+        force_deviations=np.sqrt(per_atom + noise.force**2),
+        stress=values[-6:] + known_stress,
+        stress_deviations=np.sqrt(variances[-6:] + noise.stress**2),
+        implied_stress=strain @ weights + known_stress,
+        implied_deviations=np.linalg.norm(projected[-6:], axis=1),
+    )
+
+
+def _remaining(spread: FloatArray) -> FloatArray:
+    """Return the lower factor of 1 - S^T S, S (r, m) the rows of the structure."""
+    removed = spread.T @ spread
+    for jitter in _JITTERS:
+        try:
+            return np.asarray(
+                cholesky((1.0 + jitter) * np.eye(len(removed)) - removed, lower=True)
+            )
+        except np.linalg.LinAlgError:
+            continue
+    raise OTFError(
+        "a structure determines so much of the model alone that leaving it out has no "
+        "closed form: take fewer references (--references), or --folds"
     )
 
 
@@ -129,14 +152,3 @@ def _rows(
         rows.append(model.weights.of(kind) * block)
         values.append(model.weights.of(kind) * found / noise.of(kind))
     return np.vstack(rows), np.concatenate(values)
-
-
-def _noise(model: BayesianLinear) -> tuple[float, float]:
-    """Return the noise of energies (eV/atom) and forces that the evidence found."""
-    assert model.report is not None  # set by the fit
-    unit = 1.0 / np.sqrt(model.report.noise_precision)
-    scales, weights = model.training.noise, model.weights
-    return (
-        float(unit * scales.energy / max(weights.energy, 1e-12)),
-        float(unit * scales.force / max(weights.force, 1e-12)),
-    )
