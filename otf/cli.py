@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "refit": "fit the labels of a run once more, for production",
     "distill": "fit a faster form of a model to the same labels",
     "select": "choose the structures worth a label",
+    "validate": "measure errors of a model on structures it was not fitted to",
     "scan": "compare settings of the model by cross-validation",
 }
 

@@ -62,7 +62,7 @@ def accuracy_of(
         total=_report(predictions, data, range(len(predictions))),
         groups={
             name: _report(predictions, data, members)
-            for name, members in _members(data.groups).items()
+            for name, members in members_of(data.groups).items()
         },
         n_local_references=n_local_references,
     )
@@ -88,15 +88,16 @@ def table(accuracy: Accuracy) -> Iterator[str]:
     """Yield the lines people read."""
     yield HEAD
     for name, part in accuracy.groups.items():
-        yield _line(name or "no config_type", part)
-    yield _line(ALL, accuracy.total)
+        yield error_line(name or "no config_type", part)
+    yield error_line(ALL, accuracy.total)
     yield (
         f"{accuracy.n_local_references} local references, {seconds():.1f} s, at most "
         f"{peak_memory() / 1e6:.0f} MB of memory"
     )
 
 
-def _line(name: str, report: ErrorReport) -> str:
+def error_line(name: str, report: ErrorReport) -> str:
+    """Return a line below ``HEAD``."""
     numbers = (
         (report.energy_mae_meV_per_atom, 9, 2),
         (report.energy_rmse_meV_per_atom, 9, 2),
@@ -120,7 +121,8 @@ def _report(
     )
 
 
-def _members(groups: Sequence[str]) -> dict[str, list[int]]:
+def members_of(groups: Sequence[str]) -> dict[str, list[int]]:
+    """Return the structures of every group; none where there is but one group."""
     out: dict[str, list[int]] = {}
     for k, name in enumerate(groups):
         out.setdefault(name, []).append(k)

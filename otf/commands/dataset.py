@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.analysis.examination import Place
 from otf.errors import InputError
 from otf.settings.wording import nearest
 from otf.store.description import difference
@@ -59,6 +60,7 @@ class Dataset:
         and the others in the order of ``others``; None for one reference
     others : fingerprints with what they stand for, as far as known
     shifts : by which energies of others were moved onto that of ``reference``
+    places : where every frame stands in the files it was read from; empty for a run
     """
 
     frames: list[Frame]
@@ -68,6 +70,7 @@ class Dataset:
     levels: IntArray | None = None
     others: tuple[tuple[str, str], ...] = ()
     shifts: tuple[Shift, ...] = ()
+    places: list[Place] = field(default_factory=list)
 
     @property
     def configurations(self) -> list[Configuration]:
@@ -108,6 +111,7 @@ def read_dataset(paths: Sequence[Path], *, mix: bool = False) -> Dataset:
     frames: list[Frame] = []
     groups: list[str] = []
     marks: list[str] = []
+    places: list[Place] = []
     prints: dict[str, set[str]] = {}
     words: dict[str, str] = {}
     for path in paths:
@@ -120,6 +124,7 @@ def read_dataset(paths: Sequence[Path], *, mix: bool = False) -> Dataset:
         kept = _labelled(found, path)
         frames += [found[k] for k in kept]
         groups += [names[k] for k in kept]
+        places += [Place(str(path), k, names[k]) for k in kept]
         marks += [reading.fingerprints[k] for k in kept]
     if mix and len(set(marks)) > 1:
         # Sorting keeps the order of those of equal number.
@@ -129,12 +134,13 @@ def read_dataset(paths: Sequence[Path], *, mix: bool = False) -> Dataset:
             groups,
             first,
             words.get(first, ""),
+            places=places,
             levels=np.array([[first, *rest].index(mark) for mark in marks]),
             others=tuple((mark, words.get(mark, "")) for mark in rest),
         )
     require_one_reference(prints, words)
     reference = _the_reference(prints)
-    return Dataset(frames, groups, reference, words.get(reference, ""))
+    return Dataset(frames, groups, reference, words.get(reference, ""), places=places)
 
 
 def require_frames(reading: Reading, path: Path) -> None:

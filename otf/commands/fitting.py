@@ -242,6 +242,19 @@ def decide_stress(
     model.weights = RowWeights(weights.energy, weights.force, weight)
 
 
+def decided_stress(
+    settings: Settings,
+    frames: Sequence[Frame],
+    *,
+    stress: Stress | None,
+    stages: Stages,
+) -> Stress:
+    """Return yes or no, once for all fits to parts of a data set."""
+    model = build_model(settings, species_of([c for c, _ in frames]))
+    decide_stress(model, settings, frames, stress=stress, stages=stages)
+    return "yes" if model.weights.stress > 0.0 else "no"
+
+
 def finish(
     model: BayesianLinear,
     data: Dataset,

@@ -10,12 +10,11 @@ import numpy as np
 from otf.analysis.examination import ModelCheck, StressCheck
 from otf.analysis.stress_verdict import judge_stresses
 from otf.build import build_model
+from otf.commands.unseen import predicted_unseen
 from otf.configuration import species_of
 from otf.models.batch import fit_dataset
 from otf.models.interface import RowWeights
-from otf.models.leave_out import left_out
 from otf.models.stress_offset import MINIMUM_FRAMES, judge_offset, volumes_vary
-from otf.threads import in_order, one_blas_thread
 from otf.units import GPA
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from otf.commands.dataset import Frame
     from otf.commands.stages import Stages
     from otf.configuration import FloatArray, IntArray
-    from otf.models.bayesian_linear import BayesianLinear
     from otf.models.leave_out import LeftOut
     from otf.settings.settings import Settings
 
@@ -103,7 +101,9 @@ class _Question:
             for k, (c, _) in enumerate(frames)
             if set(c.numbers.tolist()) <= set(species)
         ]
-        found = _predicted(model, frames, known, set(fitted), self.stages)
+        found = predicted_unseen(
+            model, frames, known, fitted=set(fitted), stages=self.stages
+        )
         energy_errors, energy_scores = _energies(frames, known, found)
         force_errors, force_scores, force_atoms = _forces(frames, known, found)
         answers = dict(zip(known, found, strict=True))
@@ -126,24 +126,6 @@ class _Question:
             force_atoms=force_atoms,
             stress=stress,
         )
-
-
-def _predicted(
-    model: BayesianLinear,
-    frames: Sequence[Frame],
-    known: Sequence[int],
-    fitted: set[int],
-    stages: Stages,
-) -> list[LeftOut]:
-    def one(k: int) -> LeftOut:
-        return left_out(model, *frames[k], fitted=k in fitted)
-
-    out: list[LeftOut] = []
-    with one_blas_thread():
-        for result in in_order(one, known):
-            stages("predict", len(out), len(known))
-            out.append(result)
-    return out
 
 
 def _energies(

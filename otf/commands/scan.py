@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from otf.build import build_model
 from otf.commands.dataset import add_data, read_dataset
 from otf.commands.fitting import (
     Basis,
     add_input,
     add_references,
     count,
-    decide_stress,
+    decided_stress,
     model_settings,
 )
 from otf.commands.folds import folds_of, validate
 from otf.commands.stages import Stages
-from otf.configuration import species_of
 from otf.errors import InputError
 from otf.settings.wording import wording
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from otf.commands.fitting import Stress
     from otf.commands.folds import Validation
     from otf.configuration import FloatArray
     from otf.settings.settings import Settings
@@ -153,10 +150,8 @@ def main(arguments: argparse.Namespace) -> int:
     frames = read_dataset(arguments.data).frames
     folds = folds_of(frames, count=arguments.folds, seed=arguments.seed)
     stages = Stages()
-    # Once for all: evidences compare only where the rows are the same.
-    model = build_model(settings, species_of([c for c, _ in frames]))
-    decide_stress(model, settings, frames, stress=arguments.stress, stages=stages)
-    stress: Stress = "yes" if model.weights.stress > 0.0 else "no"
+    # Once for all: evidences compare only where the labels are the same.
+    stress = decided_stress(settings, frames, stress=arguments.stress, stages=stages)
     found = []
     for k, one in enumerate(tried):
         stages.part = f"setting {k + 1} of {len(tried)}, "

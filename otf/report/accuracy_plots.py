@@ -55,7 +55,7 @@ def parity_plot(frames: Sequence[Comparison]) -> Plot | None:
     n = len(panels)
     with canvas("parity", columns=n, size=(3.23 * n, 3.35)) as c:
         for axes, (name, unit, values) in zip(c.axes, panels, strict=True):
-            draw_parity(axes, name, unit, values)
+            draw_parity(axes, name, unit, values, (REFERENCE, AUDIT))
     caption = (
         "Every labelled frame, predicted before the model had learned it; energies are "
         "relative to their mean. Points on the diagonal are right. Orange frames were "
@@ -65,18 +65,22 @@ def parity_plot(frames: Sequence[Comparison]) -> Plot | None:
     return Plot("parity", "Predictions against the reference", caption, c.svg)
 
 
-def joined(frames: Sequence[Comparison], name: str) -> FloatArray:
+def joined(frames: Sequence[object], name: str) -> FloatArray:
     """Return one attribute of all frames as a flat array."""
     parts = [np.ravel(getattr(frame, name)) for frame in frames]
     return np.concatenate([np.empty(0), *parts])
 
 
 def draw_parity(
-    axes: Axes, name: str, unit: str, groups: Sequence[tuple[FloatArray, FloatArray]]
+    axes: Axes,
+    name: str,
+    unit: str,
+    groups: Sequence[tuple[FloatArray, FloatArray]],
+    colors: Sequence[str],
 ) -> None:
-    """Draw one panel, calls then audits, with the error of both together."""
+    """Draw one panel of groups, true then predicted, with the error of all together."""
     errors, low, high = [], np.inf, -np.inf
-    for (true, predicted), color in zip(groups, (REFERENCE, AUDIT), strict=True):
+    for (true, predicted), color in zip(groups, colors, strict=True):
         known = np.isfinite(true) & np.isfinite(predicted)
         if not known.any():
             continue

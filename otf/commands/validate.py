@@ -1,0 +1,159 @@
+"""otf-md validate: how wrong a model setting is where it has not been fitted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otf.analysis.bootstrap import resampled_errors
+from otf.commands.dataset import add_data, read_dataset, require_writable
+from otf.commands.fitting import (
+    Basis,
+    add_input,
+    add_references,
+    count,
+    decided_stress,
+    model_settings,
+)
+from otf.commands.folds import folds_of
+from otf.commands.stages import Stages
+from otf.commands.validation import Validator
+from otf.commands.validation_summary import curve_summary, study_summary
+from otf.errors import InputError
+from otf.report.validation_page import write_curve_page, write_study_page
+
+if TYPE_CHECKING:
+    import argparse
+
+FOLDS, ORDERS = 5, 3
+FEWEST_DRAWS = 100  # for the ends of an interval of 95 %
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_data(parser)
+    method = parser.add_mutually_exclusive_group()
+    method.add_argument(
+        "--leave-one-out",
+        action="store_true",
+        help="leave out one structure after the other, in closed form after one fit, "
+        "instead of folds",
+    )
+    method.add_argument(
+        "--bootstrap",
+        type=count,
+        metavar="N",
+        help="add 95 %% confidence intervals of the errors, from N draws of structures",
+    )
+    method.add_argument(
+        "--learning-curve",
+        action="store_true",
+        help="errors on one fold, held out, against the number of structures fitted",
+    )
+    parser.add_argument(
+        "--folds",
+        type=count,
+        help=f"parts of the data, each predicted by a fit to the others (default: "
+        f"{FOLDS})",
+    )
+    parser.add_argument(
+        "--orders",
+        type=count,
+        default=ORDERS,
+        help="random orders of the structures of a learning curve (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of folds, draws and orders (default: %(default)s)",
+    )
+    add_references(parser)
+    add_input(parser)
+    parser.add_argument(
+        "--stress",
+        choices=("auto", "yes", "no"),
+        help="train stresses, as in otf-md fit",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PAGE", help="HTML page to write"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Validate, print what was found, and write the page.
+
+    Raises
+    ------
+    InputError
+        When a value is out of range, or the data cannot be split.
+    """
+    check(arguments)
+    settings = model_settings(arguments.input)
+    data = read_dataset(arguments.data)
+    folds = []
+    if not arguments.leave_one_out:
+        folds = folds_of(
+            data.frames, count=arguments.folds or FOLDS, seed=arguments.seed
+        )
+    stages = Stages()
+    validator = Validator(
+        settings,
+        data,
+        basis=Basis(limit=arguments.references),
+        stress=decided_stress(
+            settings, data.frames, stress=arguments.stress, stages=stages
+        ),
+        seed=arguments.seed,
+        stages=stages,
+    )
+    if arguments.learning_curve:
+        curve = validator.learning_curve(folds[0], n_orders=arguments.orders)
+        _tell(curve_summary(curve, as_json=arguments.json), stages)
+        if arguments.output is not None:
+            write_curve_page(curve, arguments.data, arguments.output)
+    else:
+        study = validator.k_fold(folds) if folds else validator.leave_one_out()
+        if arguments.bootstrap is not None:
+            resampled = resampled_errors(
+                study.held, n_samples=arguments.bootstrap, seed=arguments.seed
+            )
+            study = replace(study, resampled=resampled)
+        _tell(study_summary(study, as_json=arguments.json), stages)
+        if arguments.output is not None:
+            write_study_page(study, arguments.data, arguments.output)
+    if arguments.output is not None and not arguments.json:
+        print(f"Wrote {arguments.output}.")
+    return 0
+
+
+def _tell(text: str, stages: Stages) -> None:
+    stages.close()
+    print(text)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be, before any work.
+
+    Raises
+    ------
+    InputError
+        When a value is out of range, or the page cannot be written.
+    """
+    if arguments.folds is not None and arguments.leave_one_out:
+        msg = "--leave-one-out has no folds: give either it or --folds"
+        raise InputError(msg)
+    if arguments.folds == 1:
+        msg = "--folds must be at least 2, got 1"
+        raise InputError(msg)
+    if arguments.seed < 0:
+        msg = f"--seed must not be negative, got {arguments.seed}"
+        raise InputError(msg)
+    if arguments.bootstrap is not None and arguments.bootstrap < FEWEST_DRAWS:
+        msg = f"--bootstrap must be at least {FEWEST_DRAWS}, got {arguments.bootstrap}"
+        raise InputError(msg)
+    if arguments.output is not None:
+        require_writable(arguments.output, *arguments.data)

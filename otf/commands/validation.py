@@ -1,0 +1,206 @@
+"""Ways to validate a model setting: folds, leave-one-out, and the learning curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from otf.analysis.held_out import errors_of
+from otf.analysis.learning_curve import CurvePoint, log_spaced, power_law
+from otf.analysis.validation import HeldOutStudy, LearningCurve
+from otf.commands.fitting import fitted_model
+from otf.commands.folds import distinct, without
+from otf.commands.unseen import held_out, predicted_unseen
+from otf.configuration import species_of
+from otf.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.analysis.held_out import HeldOut
+    from otf.analysis.learning_curve import PowerLaw
+    from otf.commands.dataset import Dataset, Frame
+    from otf.commands.fitting import Basis, Stress
+    from otf.commands.stages import Stages
+    from otf.configuration import IntArray
+    from otf.settings.settings import Settings
+
+RMSES: Final = (
+    "energy_rmse_meV_per_atom",
+    "force_rmse_eV_per_A",
+    "stress_rmse_GPa",
+)
+POINTS = 6  # of a learning curve
+FEWEST = 5  # structures of its first point
+FIRST_SHARE = 16  # one in so many structures makes the first point of a large set
+
+
+class Validator:
+    """Fits one setting of a model to parts of a data set, and asks for the rest.
+
+    Parameters
+    ----------
+    settings, basis, stress
+        Of every fit.
+    data
+        Labelled structures.
+    seed
+        Of everything drawn by lot.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: Dataset,
+        *,
+        basis: Basis,
+        stress: Stress,
+        seed: int,
+        stages: Stages,
+    ) -> None:
+        self.settings = settings
+        self.data = data
+        self.basis = basis
+        self.stress: Stress = stress
+        self.seed = seed
+        self.stages = stages
+
+    def k_fold(self, folds: Sequence[IntArray]) -> HeldOutStudy:
+        """Predict each part of the data by a fit to the others.
+
+        Parameters
+        ----------
+        folds
+            The structures of every part.
+        """
+        frames, stages, count = self.data.frames, self.stages, len(folds)
+        held: list[HeldOut] = []
+        reports, references = [], []
+        for k, left_out in enumerate(folds):
+            stages.part = f"fold {k + 1} of {count}, "
+            found, n_references = self._judged(without(frames, left_out), left_out)
+            held += found
+            reports.append(errors_of(found))
+            references.append(n_references)
+        stages.part = ""
+        return HeldOutStudy(
+            method=f"{count}-fold cross-validation",
+            held=tuple(sorted(held, key=lambda one: one.frame)),
+            places=tuple(self.data.places),
+            folds=tuple(reports),
+            n_references=float(np.mean(references)),
+            n_copies=len(frames) - len(distinct(frames)),
+        )
+
+    def leave_one_out(self) -> HeldOutStudy:
+        """Predict each structure as by a fit to all others, in closed form.
+
+        Raises
+        ------
+        InputError
+            When there is but one structure.
+        """
+        frames = self.data.frames
+        if len(frames) < 2:
+            msg = "leaving one structure out needs at least 2, the data hold 1"
+            raise InputError(msg)
+        every = range(len(frames))
+        model = fitted_model(
+            self.settings,
+            frames,
+            basis=self.basis,
+            stress=self.stress,
+            stages=self.stages,
+        )
+        found = predicted_unseen(model, frames, every, fitted=every, stages=self.stages)
+        return HeldOutStudy(
+            method="leave-one-out",
+            held=tuple(held_out(frames, every, found)),
+            places=tuple(self.data.places),
+            folds=(),
+            n_references=model.n_references,
+            n_copies=len(frames) - len(distinct(frames)),
+        )
+
+    def learning_curve(self, asked: IntArray, *, n_orders: int) -> LearningCurve:
+        """Judge fits to growing parts of the data on the same held-out structures.
+
+        Parameters
+        ----------
+        asked
+            The structures that are held out.
+        n_orders
+            Random orders in which the others are taken in.
+
+        Raises
+        ------
+        InputError
+            When there are too few structures.
+        """
+        frames = self.data.frames
+        training = without(frames, asked)
+        n = len(training)
+        first = max(FEWEST, len(species_of([c for c, _ in frames])), n // FIRST_SHARE)
+        if n <= first:
+            msg = (
+                f"a learning curve needs more than {first} structures beside the "
+                f"{len(asked)} held out, got {n}: give more data"
+            )
+            raise InputError(msg)
+        orders = orders_of(training, count=n_orders, seed=self.seed)
+        points = []
+        for size in log_spaced(first, n, POINTS):
+            reports, references = [], []
+            # All structures are the same ones in any order.
+            for k, order in enumerate(orders[: None if size < n else 1]):
+                self.stages.part = f"{size} structures, order {k + 1} of {n_orders}, "
+                part = [training[i] for i in order[:size]]
+                found, n_references = self._judged(part, asked)
+                reports.append(errors_of(found))
+                references.append(n_references)
+            points.append(CurvePoint(size, tuple(reports), float(np.mean(references))))
+        self.stages.part = ""
+        return LearningCurve(tuple(points), len(asked), _laws(points))
+
+    def _judged(
+        self, training: Sequence[Frame], asked: IntArray
+    ) -> tuple[list[HeldOut], int]:
+        """Return what a fit says of structures; it is gone when this returns."""
+        model = fitted_model(
+            self.settings,
+            training,
+            basis=self.basis,
+            stress=self.stress,
+            stages=self.stages,
+        )
+        frames, chosen = self.data.frames, asked.tolist()
+        found = predicted_unseen(model, frames, chosen, stages=self.stages)
+        return held_out(frames, chosen, found), model.n_references
+
+
+def orders_of(frames: Sequence[Frame], *, count: int, seed: int) -> list[list[int]]:
+    """Return random orders that begin with structures that hold all elements."""
+    generator = np.random.default_rng(seed)
+    species = [set(species_of([configuration])) for configuration, _ in frames]
+    orders = []
+    for _ in range(count):
+        order = generator.permutation(len(frames)).tolist()
+        first: list[int] = []
+        seen: set[int] = set()
+        for k in order:
+            if species[k] - seen:
+                first.append(k)
+                seen |= species[k]
+        orders.append([*first, *(k for k in order if k not in first)])
+    return orders
+
+
+def _laws(points: Sequence[CurvePoint]) -> dict[str, PowerLaw]:
+    out = {}
+    for name in RMSES:
+        known = [(p.n_frames, found) for p in points if (found := p.rmse(name))]
+        law = power_law([n for n, _ in known], [mean for _, (mean, _) in known])
+        if law is not None:
+            out[name] = law
+    return out
