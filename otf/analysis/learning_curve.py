@@ -34,12 +34,12 @@ class CurvePoint:
     def rmse(self, name: str) -> tuple[float, float] | None:
         """Return mean and standard deviation over the orders; None without labels.
 
-        The deviation of a single order is 0.
+        The deviation of a single order is NaN.
         """
         values = [getattr(report, name) for report in self.reports]
         if None in values:
             return None
-        spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
+        spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
         return float(np.mean(values)), float(spread)
 
 

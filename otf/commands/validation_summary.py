@@ -192,13 +192,10 @@ def _structure_data(study: HeldOutStudy, one: HeldOut) -> dict[str, object]:
 # ------------------------------------------------------------------- learning curve
 def _curve_lines(curve: LearningCurve) -> Iterator[str]:
     yield f"RMSE of {curve.n_held_out} structures that were never fitted"
-    yield f"{'':>10}{'':>8}{'':>11}" + "".join(
-        f"{word:>20}" for word in ("energy, meV/atom", "force, eV/A", "stress, GPa")
-    )
-    yield (
-        f"{'structures':>10}{'orders':>8}{'references':>11}"
-        + f"{'':>8}mean scatter" * 3
-    )
+    words = ("energy, meV/atom", "force, eV/A", "stress, GPa")
+    yield f"{'':>29}" + "".join(f"{word:>20}" for word in words)
+    head = f"{'structures':>10}{'orders':>8}{'references':>11}"
+    yield head + f"{'mean':>12}{'scatter':>8}" * 3
     for point in curve.points:
         cells = "".join(
             _mean_cell(point.rmse(_NAMES[kind][0].format("rmse")), _DIGITS[kind])
@@ -209,9 +206,8 @@ def _curve_lines(curve: LearningCurve) -> Iterator[str]:
     for kind in KINDS:
         law = curve.laws.get(_NAMES[kind][0].format("rmse"))
         if law is not None:
-            yield (
-                f"{kind}: RMSE falls as n^-{law.exponent:.2f} (+- {law.deviation:.2f})"
-            )
+            power = f"n^{-law.exponent:.2f} (+- {law.deviation:.2f})"
+            yield f"{kind}: RMSE goes as {power}"
     yield _cost()
 
 
@@ -235,7 +231,8 @@ def _mean_cell(found: tuple[float, float] | None, digits: int) -> str:
     if found is None:
         return f"{'-':>12}{'-':>8}"
     mean, spread = found
-    return f"{mean:>12.{digits}f}{spread:>8.{digits}f}"
+    scatter = f"{spread:>8.{digits}f}" if np.isfinite(spread) else f"{'-':>8}"
+    return f"{mean:>12.{digits}f}{scatter}"
 
 
 # ---------------------------------------------------------------------------- words

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from otf.analysis.held_out import KINDS, reliability_of, worst_energies, worst_forces
 from otf.report.page import cards, document, escape, figure, number, table, write_page
 from otf.report.validation_plots import RMSES, curve_plot, study_plots
@@ -136,7 +138,7 @@ def _curve_numbers(curve: LearningCurve) -> Iterator[tuple[str, str, str]]:
         if found is None:
             continue
         law = curve.laws.get(name.format("rmse"))
-        note = "RMSE" if law is None else f"RMSE, falls as n^-{law.exponent:.2f}"
+        note = "RMSE" if law is None else f"RMSE, goes as n^{-law.exponent:.2f}"
         yield f"{word} error", f"{number(found[0])} {unit}", note
 
 
@@ -146,8 +148,9 @@ def _curve_table(curve: LearningCurve) -> str:
         cells = []
         for kind in KINDS:
             found = point.rmse(RMSES[kind])
-            mean = "–" if found is None else f"{number(found[0])} ± {number(found[1])}"
-            cells.append(mean)
+            mean, spread = found or (np.nan, np.nan)
+            bar = f" ± {number(spread)}" if np.isfinite(spread) else ""
+            cells.append(number(mean) + bar)
         count = len(point.reports)
         orders = f"{count} order{'s' if count > 1 else ''}"
         rows.append((point.n_frames, f"{point.n_references:.0f}", *cells, orders))

@@ -169,7 +169,7 @@ def draw_curve(
     if law is not None:
         n = np.geomspace(sizes[0], sizes[-1], 50)
         axes.plot(n, law.at(n), color=QUIET, linewidth=0.9, zorder=0)
-        axes.set_title(f"n^-{law.exponent:.2f} (± {law.deviation:.2f})")
+        axes.set_title(f"n^{-law.exponent:.2f} (± {law.deviation:.2f})")
     axes.set(xscale="log", yscale="log", xlabel="structures fitted")
     axes.set_ylabel(f"RMSE of {kind} ({UNITS[kind][0]})")
     plain_log(axes.xaxis)
