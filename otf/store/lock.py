@@ -16,13 +16,26 @@ if TYPE_CHECKING:
 class Lock:
     """An exclusive lock on a file; the system frees it however the process ends.
 
+    Parameters
+    ----------
+    path
+        Of the lock file, made where there is none.
+    work, mend
+        What whoever holds it is doing, and what to do about it, for the message.
+
     Raises
     ------
     StoreError
         When another process holds it, or the file cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        work: str = "a run",
+        mend: str = "stop it or take another folder",
+    ) -> None:
         with explained(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o644)
@@ -32,8 +45,8 @@ class Lock:
                 owner = os.pread(self._descriptor, 64, 0).decode(errors="replace")
                 self.release()
                 raise StoreError(
-                    f"{path.parent}: a run is going on there (process "
-                    f"{owner.strip() or 'unknown'}); stop it or take another folder"
+                    f"{path.parent}: {work} is going on there (process "
+                    f"{owner.strip() or 'unknown'}); {mend}"
                 ) from error
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
