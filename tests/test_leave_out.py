@@ -12,6 +12,7 @@ from otf.models.bayesian_linear import BayesianLinear
 from otf.models.design import Targets, raw_rows, scaled_rows
 from otf.models.interface import RowWeights
 from otf.models.leave_out import left_out
+from otf.models.resampled import out_of_bag_spread, resampled_weights
 from otf.units import GPA
 
 
@@ -123,6 +124,41 @@ def test_deviations_are_those_of_the_posterior_without_the_structure(stress):
     spread = np.einsum("ij,jk,ik->i", raw.strain, covariance, raw.strain) / c.volume**2
     variances = spread + (unit * 0.3 * GPA / stress) ** 2
     np.testing.assert_allclose(found.stress_deviations**2, variances, rtol=1e-4)
+
+
+def test_fits_to_draws_are_those_of_the_repeated_rows(fitted):
+    frames, model = fitted
+    times = np.ones((3, 12), dtype=np.int64)
+    times[1, [2, 5]], times[2, 7] = (0, 2), 0
+    found = resampled_weights(model, frames, times, progress=lambda *_: None)
+    repeated = [
+        frame for frame, n in zip(frames, times[1], strict=True) for _ in range(n)
+    ]
+    expected = [model.fitted.weights, refitted_without(repeated, model, -1)]
+    expected.append(refitted_without(frames, model, 7))
+    for c, _ in frames:
+        raw = raw_rows(
+            model.fitted.descriptor, model.fitted.references, model.describe(c)
+        )
+        for one, weights in zip(found, expected, strict=True):
+            forces = raw.forces @ weights
+            # Normal equations square the condition of the rows.
+            assert np.abs(raw.forces @ one - forces).max() < 1e-6 * np.abs(forces).max()
+    assert np.abs(raw.forces @ (found[1] - found[0])).max() > 1e-4
+
+
+def test_a_structure_all_fits_have_seen_has_no_spread(fitted):
+    frames, model = fitted
+    times = np.ones((4, 12), dtype=np.int64)
+    times[:2, 3] = 0
+    times[0, 4] = 3
+    spreads = out_of_bag_spread(model, frames, times, progress=lambda *_: None)
+    assert [np.isfinite(one).all() for one in spreads] == [k == 3 for k in range(12)]
+    weights = resampled_weights(model, frames, times, progress=lambda *_: None)
+    c = frames[3][0]
+    raw = raw_rows(model.fitted.descriptor, model.fitted.references, model.describe(c))
+    one, other = (raw.energy @ weights[:2].T) / 8
+    assert spreads[3][0] == pytest.approx(abs(one - other) / np.sqrt(2.0), rel=1e-9)
 
 
 def test_a_structure_never_fitted_is_just_predicted(fitted):

@@ -236,6 +236,9 @@ def test_intervals_hold_the_errors_they_belong_to(folder, capsys):
         low, high = found[f"{name}_interval"]
         assert low < found[name] < high
         assert found[name] == plain[name]
+    # Fits to draws scatter, but less than they err.
+    scatter = found["force_bootstrap_scatter_eV_per_A"]
+    assert 0.0 < scatter < found["force_rmse_eV_per_A"]
 
 
 def test_a_learning_curve_is_judged_on_structures_never_fitted(folder, capsys):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otf.analysis.held_out import HeldOut
-    from otf.configuration import FloatArray
+    from otf.configuration import FloatArray, IntArray
 
 LEVEL: Final = 0.95
 
@@ -66,8 +66,7 @@ def resampled_errors(
     Labels of one structure stand or fall together: errors within a structure are
     alike, so drawing labels one by one would give intervals that are too narrow.
     """
-    n = len(held)
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), n_samples)
+    times = drawn(len(held), n_samples=n_samples, seed=seed)
     out = {}
     for kind in KINDS:
         sums = np.array([_sums(one.errors(kind)) for one in held])
@@ -77,6 +76,18 @@ def resampled_errors(
         count = np.where(count > 0, count, np.nan)
         out[kind] = ResampledErrors(absolute / count, np.sqrt(square / count))
     return out
+
+
+def drawn(n: int, *, n_samples: int, seed: int) -> IntArray:
+    """Return how often each of n structures is in every draw of n, (B, n)."""
+    generator = np.random.default_rng(seed)
+    return np.asarray(generator.multinomial(n, np.full(n, 1.0 / n), n_samples))
+
+
+def root_mean_square(values: FloatArray) -> float | None:
+    """Return the root mean square of what is known; None where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(np.sqrt((known**2).mean())) if len(known) else None
 
 
 def interval(values: FloatArray, level: float = LEVEL) -> tuple[float, float]:

@@ -28,6 +28,8 @@ class HeldOutStudy:
     n_references : local references of the models, mean
     n_copies : structures that are copies of others
     resampled : errors by kind over structures drawn again; empty unless asked for
+    spreads : by kind the RMS scatter of predictions over fits to structures drawn again
+        that did not hold the one predicted, eV/atom, eV/angstrom, eV/angstrom^3
     """
 
     method: str
@@ -37,6 +39,7 @@ class HeldOutStudy:
     n_references: float
     n_copies: int
     resampled: dict[str, ResampledErrors] = field(default_factory=dict)
+    spreads: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def total(self) -> ErrorReport:

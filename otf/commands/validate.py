@@ -44,7 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--bootstrap",
         type=count,
         metavar="N",
-        help="add 95 %% confidence intervals of the errors, from N draws of structures",
+        help="add 95 %% confidence intervals of the errors, from N draws of the "
+        "structures, and the scatter of fits to such draws",
     )
     method.add_argument(
         "--learning-curve",
@@ -121,7 +122,7 @@ def main(arguments: argparse.Namespace) -> int:
             resampled = resampled_errors(
                 study.held, n_samples=arguments.bootstrap, seed=arguments.seed
             )
-            study = replace(study, resampled=resampled)
+            study = replace(study, resampled=resampled, spreads=validator.spreads())
         _tell(study_summary(study, as_json=arguments.json), stages)
         if arguments.output is not None:
             write_study_page(study, arguments.data, arguments.output)

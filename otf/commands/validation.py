@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from otf.analysis.bootstrap import drawn, root_mean_square
 from otf.analysis.held_out import errors_of
 from otf.analysis.learning_curve import CurvePoint, log_spaced, power_law
 from otf.analysis.validation import HeldOutStudy, LearningCurve
@@ -14,6 +15,7 @@ from otf.commands.folds import distinct, without
 from otf.commands.unseen import held_out, predicted_unseen
 from otf.configuration import species_of
 from otf.errors import InputError
+from otf.models.resampled import out_of_bag_spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from otf.commands.fitting import Basis, Stress
     from otf.commands.stages import Stages
     from otf.configuration import IntArray
+    from otf.models.bayesian_linear import BayesianLinear
     from otf.settings.settings import Settings
 
 RMSES: Final = (
@@ -31,6 +34,7 @@ RMSES: Final = (
     "force_rmse_eV_per_A",
     "stress_rmse_GPa",
 )
+COMMITTEE = 20  # fits to structures drawn again; their matrices are held together
 POINTS = 6  # of a learning curve
 FEWEST = 5  # structures of its first point
 FIRST_SHARE = 16  # one in so many structures makes the first point of a large set
@@ -106,13 +110,7 @@ class Validator:
             msg = "leaving one structure out needs at least 2, the data hold 1"
             raise InputError(msg)
         every = range(len(frames))
-        model = fitted_model(
-            self.settings,
-            frames,
-            basis=self.basis,
-            stress=self.stress,
-            stages=self.stages,
-        )
+        model = self._fitted_to(frames)
         found = predicted_unseen(model, frames, every, fitted=every, stages=self.stages)
         return HeldOutStudy(
             method="leave-one-out",
@@ -163,17 +161,36 @@ class Validator:
         self.stages.part = ""
         return LearningCurve(tuple(points), len(asked), _laws(points))
 
-    def _judged(
-        self, training: Sequence[Frame], asked: IntArray
-    ) -> tuple[list[HeldOut], int]:
-        """Return what a fit says of structures; it is gone when this returns."""
-        model = fitted_model(
+    def spreads(self) -> dict[str, float | None]:
+        """Return how predictions scatter over fits to structures drawn again.
+
+        RMS by kind, each structure predicted by the fits that did not see it.
+        """
+        frames = self.data.frames
+        model = self._fitted_to(frames)
+        times = drawn(len(frames), n_samples=COMMITTEE, seed=self.seed)
+        found = out_of_bag_spread(model, frames, times, progress=self.stages)
+        parts = {
+            "energy": [one[:1] for one in found],
+            "forces": [one[1:-6] for one in found],
+            "stress": [one[-6:] for one in found],
+        }
+        return {k: root_mean_square(np.concatenate(v)) for k, v in parts.items()}
+
+    def _fitted_to(self, frames: Sequence[Frame]) -> BayesianLinear:
+        return fitted_model(
             self.settings,
-            training,
+            frames,
             basis=self.basis,
             stress=self.stress,
             stages=self.stages,
         )
+
+    def _judged(
+        self, training: Sequence[Frame], asked: IntArray
+    ) -> tuple[list[HeldOut], int]:
+        """Return what a fit says of structures; it is gone when this returns."""
+        model = self._fitted_to(training)
         frames, chosen = self.data.frames, asked.tolist()
         found = predicted_unseen(model, frames, chosen, stages=self.stages)
         return held_out(frames, chosen, found), model.n_references

@@ -68,6 +68,8 @@ def _study_lines(study: HeldOutStudy) -> Iterator[str]:
     if study.folds:
         scatter = [fold_scatter(study, kind) for kind in KINDS]
         yield _row("RMSE, scatter of the folds", scatter)
+    if study.spreads:
+        yield _row("scatter of bootstrap fits", scaled_spreads(study))
     yield f"{'predicted deviations':<30}{'(normal)':>12}"
     checks = [reliability_of(study.held, kind) for kind in KINDS]
     for at, (bound, normal) in enumerate(zip(WITHIN, (68.3, 95.4), strict=True)):
@@ -96,6 +98,15 @@ def _interval_lines(study: HeldOutStudy, measure: str) -> Iterator[str]:
                 else scale * getattr(found, f"{measure}_interval")[at]
             )
         yield _row(f"  95 % interval {word}", ends)
+
+
+def scaled_spreads(study: HeldOutStudy) -> list[float | None]:
+    """Return the scatter of predictions over bootstrap fits in the units of errors."""
+    out: list[float | None] = []
+    for kind in KINDS:
+        value = study.spreads.get(kind)
+        out.append(None if value is None else _NAMES[kind][1] * value)
+    return out
 
 
 def fold_scatter(study: HeldOutStudy, kind: str) -> float | None:
@@ -165,6 +176,9 @@ def _study_data(study: HeldOutStudy) -> dict[str, object]:
         "structures": [_structure_data(study, one) for one in study.held],
         **_cost_data(),
     }
+    if study.spreads:
+        for kind, value in zip(KINDS, scaled_spreads(study), strict=True):
+            data[_NAMES[kind][0].format("bootstrap_scatter")] = value
     for kind, found in study.resampled.items():
         name, scale = _NAMES[kind]
         for measure in ("mae", "rmse"):

@@ -22,7 +22,7 @@ from otf.configuration import masked_stress
 from otf.errors import OTFError
 from otf.models.basis import Basis
 from otf.models.composition import ElementEnergies, fractions_of
-from otf.models.design import Targets, raw_rows, scaled_rows
+from otf.models.design import Targets, raw_rows, weighted_rows
 from otf.models.evidence import Spectrum
 from otf.models.interface import KINDS, FitReport, PerKind
 from otf.models.levels import level_shifts, on_one_level, unshifted
@@ -309,16 +309,10 @@ def _row_blocks(
     ) -> list[tuple[str, FloatArray, FloatArray]]:
         configuration, target = item
         raw = raw_rows(model.descriptor, references, model.describe(configuration))
-        blocks = []
-        for kind, rows in scaled_rows(target, raw, noise).items():
-            weight = model.weights.of(kind)
-            if weight == 0.0 or not len(rows):
-                continue
-            labels = target.of_kind(kind)
-            if kind == "energy":
-                labels = labels - elements.per_atom(configuration).mean()
-            blocks.append((kind, weight * rows, weight * labels / noise.of(kind)))
-        return blocks
+        e0 = float(elements.per_atom(configuration).mean())
+        return list(
+            weighted_rows(target, raw, noise=noise, weights=model.weights, e0=e0)
+        )
 
     items = zip([c for c, _ in frames], targets, strict=True)
     for done, blocks in enumerate(in_order(rows_of, items)):

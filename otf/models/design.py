@@ -12,6 +12,8 @@ from otf.models.interface import KINDS
 from otf.threads import one_blas_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from otf.configuration import BoolArray, Configuration, FloatArray, Labels
     from otf.descriptors.interface import Descriptor, Environments
     from otf.models.baselines.interface import Baseline
@@ -122,3 +124,24 @@ def scaled_rows(
 ) -> dict[str, FloatArray]:
     """Return the rows of every kind, divided by their noise scale."""
     return {kind: targets.rows_of_kind(kind, raw) / noise.of(kind) for kind in KINDS}
+
+
+def weighted_rows(
+    targets: Targets, raw: RawRows, *, noise: PerKind, weights: PerKind, e0: float
+) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+    """Yield kind, rows and labels of one configuration as a fit takes them.
+
+    Parameters
+    ----------
+    noise, weights
+        Rows and labels are divided by the first and multiplied by the second; a kind of
+        weight 0 is left out.
+    e0
+        Mean energy of the elements, eV/atom, which the labels still hold.
+    """
+    for kind, rows in scaled_rows(targets, raw, noise).items():
+        weight = weights.of(kind)
+        if weight == 0.0 or not len(rows):
+            continue
+        labels = targets.of_kind(kind) - (e0 if kind == "energy" else 0.0)
+        yield kind, weight * rows, weight * labels / noise.of(kind)

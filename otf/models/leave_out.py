@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from otf.errors import OTFError
-from otf.models.design import Targets, raw_rows, scaled_rows
+from otf.models.design import Targets, raw_rows, weighted_rows
 
 if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, Labels
@@ -93,14 +93,13 @@ def left_out(
     shift = np.zeros(root.shape[1])
     factor = np.eye(root.shape[1])
     if fitted:
-        rows, targets = _rows(model, configuration, labels, raw, e0)
+        rows, targets = fitted_rows(model, configuration, labels, raw)
         spread = np.sqrt(report.noise_precision) * (rows @ root)
         factor = _remaining(spread)
         residuals = np.sqrt(report.noise_precision) * (targets - rows @ weights)
         shift = cho_solve((factor, True), spread.T @ residuals)
     per_volume = 1.0 / volume if volume else np.nan
-    strain = raw.strain * per_volume
-    asked = np.vstack([raw.energy / n, raw.forces, strain])
+    asked = asked_rows(configuration, raw)
     projected = asked @ root
     values = asked @ weights - projected @ shift
     white = solve_triangular(factor, projected.T, lower=True, check_finite=False)
@@ -115,7 +114,7 @@ def left_out(
         force_deviations=np.sqrt(per_atom + noise.force**2),
         stress=values[-6:] + known_stress,
         stress_deviations=np.sqrt(variances[-6:] + noise.stress**2),
-        implied_stress=strain @ weights + known_stress,
+        implied_stress=asked[-6:] @ weights + known_stress,
         implied_deviations=np.linalg.norm(projected[-6:], axis=1),
     )
 
@@ -136,19 +135,25 @@ def _remaining(spread: FloatArray) -> FloatArray:
     )
 
 
-def _rows(
-    model: BayesianLinear,
-    configuration: Configuration,
-    labels: Labels,
-    raw: RawRows,
-    e0: float,
+def fitted_rows(
+    model: BayesianLinear, configuration: Configuration, labels: Labels, raw: RawRows
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the weighted scaled rows and labels the structure gave to the fit."""
+    """Return the rows and labels a structure gave to a fit: (r, m) and (r,)."""
     targets = Targets.of(configuration, labels, model.baseline)
-    noise = model.training.noise
-    rows, values = [], []
-    for kind, block in scaled_rows(targets, raw, noise).items():
-        found = targets.of_kind(kind) - (e0 if kind == "energy" else 0.0)
-        rows.append(model.weights.of(kind) * block)
-        values.append(model.weights.of(kind) * found / noise.of(kind))
-    return np.vstack(rows), np.concatenate(values)
+    e0 = float(model.fitted.elements.per_atom(configuration).mean())
+    noise, weights = model.training.noise, model.weights
+    blocks = list(weighted_rows(targets, raw, noise=noise, weights=weights, e0=e0))
+    m = len(raw.energy)
+    rows = np.concatenate([np.empty((0, m)), *(block for _, block, _ in blocks)])
+    return rows, np.concatenate([np.empty(0), *(values for *_, values in blocks)])
+
+
+def asked_rows(configuration: Configuration, raw: RawRows) -> FloatArray:
+    """Return the rows of what is predicted, (1 + 3 n + 6, m).
+
+    Energy in eV/atom, forces atom by atom, and stress in eV/angstrom^3, which is NaN
+    without a volume.
+    """
+    volume = configuration.volume
+    strain = raw.strain / volume if volume else np.full_like(raw.strain, np.nan)
+    return np.vstack([raw.energy / configuration.n_atoms, raw.forces, strain])

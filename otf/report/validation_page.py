@@ -8,7 +8,7 @@ import numpy as np
 
 from otf.analysis.held_out import KINDS, reliability_of, worst_energies, worst_forces
 from otf.report.page import cards, document, escape, figure, number, table, write_page
-from otf.report.validation_plots import RMSES, curve_plot, study_plots
+from otf.report.validation_plots import RMSES, UNITS, curve_plot, study_plots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,6 +48,7 @@ def write_study_page(study: HeldOutStudy, sources: Sequence[Path], path: Path) -
         f"{study.n_references:,.0f} local references.</p>",
         cards(_study_numbers(study)),
         *(figure(plot) for plot in study_plots(study)),
+        *_interval_table(study),
         _reliability_table(study),
         _worst_table(study, "energy"),
         _worst_table(study, "forces"),
@@ -90,6 +91,27 @@ def _study_numbers(study: HeldOutStudy) -> Iterator[tuple[str, str, str]]:
     if study.n_copies:
         note = "in the same fold" if study.folds else "their errors are too small"
         yield "copies of other structures", f"{study.n_copies:,}", note
+
+
+def _interval_table(study: HeldOutStudy) -> Iterator[str]:
+    if not study.resampled:
+        return
+    rows = []
+    for kind, found in study.resampled.items():
+        unit, scale = UNITS[kind]
+        ends = (found.mae_interval, found.rmse_interval)
+        cells = [f"{number(scale * a)} to {number(scale * b)}" for a, b in ends]
+        scatter = study.spreads.get(kind)
+        cells.append(number(np.nan if scatter is None else scale * scatter))
+        rows.append((*cells, f"{kind} ({unit})"))
+    yield table(
+        "Intervals of 95 %",
+        ("MAE", "RMSE", "scatter of bootstrap fits", "of"),
+        rows,
+        note="The scatter is that of predictions by fits to structures drawn again, of "
+        "structures that were not drawn. Errors much larger than it are not for want "
+        "of more structures of the same kind.",
+    )
 
 
 def _reliability_table(study: HeldOutStudy) -> str:
