@@ -258,6 +258,23 @@ def test_a_learning_curve_is_judged_on_structures_never_fitted(folder, capsys):
     assert found["power_laws"]["force_rmse_eV_per_A"]["exponent"] > 0.0
 
 
+@pytest.mark.parametrize(
+    "option", [["--leave-one-out"], ["--bootstrap", "100", "--folds", "3"]]
+)
+def test_clusters_without_a_cell_have_no_stress(folder, capsys, option):
+    frames = []
+    for c, _ in silicon(9):
+        cluster = replace(c, cell=np.zeros((3, 3)), pbc=np.zeros(3, dtype=bool))
+        energy, forces, _ = StillingerWeber().evaluate(cluster)
+        frames.append((cluster, Labels(energy, forces, np.full(6, np.nan))))
+    write_frames(folder / "si.xyz", frames)
+    found = validated(folder, capsys, *option)
+    assert found["stress_rmse_GPa"] is None
+    assert found["deviations"]["stress"] is None
+    assert 0.0 < found["force_rmse_eV_per_A"] < 1.0
+    assert found["deviations"]["forces"]["n_values"] == 9 * 8 * 3
+
+
 def test_people_read_which_structures_are_worst(folder, capsys):
     frames = silicon(12)
     c, y = frames[7]
@@ -308,6 +325,7 @@ def test_the_page_has_its_figures_and_needs_nothing_else(folder, option, figures
         (["--folds", "13"], "12 structures cannot be split into 13 folds"),
         (["--folds", "3", "--leave-one-out"], "has no folds"),
         (["--leave-one-out", "--learning-curve"], "not allowed with"),
+        (["--orders", "2"], "--orders belongs to --learning-curve"),
         (["--bootstrap", "10"], "--bootstrap must be at least 100, got 10"),
         (["--bootstrap", "many"], "--bootstrap"),
         (["--learning-curve", "--folds", "2", "--orders", "0"], "--orders"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
     from otf.configuration import FloatArray, Labels
     from otf.potential import Prediction
+
+# Names of errors by kind, to be filled with mae, rmse or max, and what turns an error
+# of the units inside into theirs.
+NAMES: Final = {
+    "energy": "energy_{}_meV_per_atom",
+    "forces": "force_{}_eV_per_A",
+    "stress": "stress_{}_GPa",
+}
+SCALES: Final = {"energy": 1e3, "forces": 1.0, "stress": 1.0 / GPA}
 
 
 @dataclass(frozen=True)

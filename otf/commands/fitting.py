@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from otf.models.bayesian_linear import BayesianLinear
 
 Stress = Literal["auto", "yes", "no"]
+STRESS = ("auto", "yes", "no")
 REFERENCES = 1000
 SECTIONS = ("descriptor", "regression", "baseline")
 # What a run needs beside the model. A fit has no use for it, the settings insist.
@@ -73,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     parser.add_argument(
         "--stress",
-        choices=("auto", "yes", "no"),
+        choices=STRESS,
         help="train stresses: unless they contradict the energies, always, or never "
         "(default: regression.train_stress of the input file, else auto)",
     )
@@ -96,6 +97,16 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="input file whose [descriptor], [regression] and [baseline] are taken",
     )
+
+
+def add_model(parser: argparse.ArgumentParser, *, references: int) -> None:
+    """Declare the arguments of commands that fit to parts of the data."""
+    add_references(parser, default=references)
+    add_input(parser)
+    parser.add_argument(
+        "--stress", choices=STRESS, help="train stresses, as in otf-md fit"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def add_references(

@@ -13,13 +13,14 @@ from ase.data import chemical_symbols
 from otf.analysis.duplicates import duplicates_of
 from otf.analysis.errors import error_report
 from otf.commands.doctor import facts_of_frame
-from otf.commands.fitting import fitted_model
+from otf.commands.fitting import count, fitted_model
 from otf.configuration import masked_stress, species_of
 from otf.errors import InputError
 from otf.models.interface import KINDS, PerKind
 from otf.threads import in_order, one_blas_thread
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from otf.analysis.errors import ErrorReport
@@ -61,6 +62,32 @@ class _Fold:
     log_evidence: float
     n_local_references: int
     seconds: float
+
+
+def add_split(parser: argparse.ArgumentParser, *, folds: int) -> None:
+    """Declare the arguments that split the data; ``folds`` is the default."""
+    parser.add_argument(
+        "--folds",
+        type=count,
+        help="parts of the data, each predicted by a fit to the others (default: "
+        f"{folds})",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of everything drawn by lot (default: %(default)s)",
+    )
+
+
+def check_split(arguments: argparse.Namespace) -> None:
+    """Raise InputError when the folds or the seed cannot be."""
+    if arguments.folds == 1:
+        msg = "--folds must be at least 2, got 1"
+        raise InputError(msg)
+    if arguments.seed < 0:
+        msg = f"--seed must not be negative, got {arguments.seed}"
+        raise InputError(msg)
 
 
 def folds_of(frames: Sequence[Frame], *, count: int, seed: int) -> list[IntArray]:

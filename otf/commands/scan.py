@@ -10,13 +10,11 @@ import numpy as np
 from otf.commands.dataset import add_data, read_dataset, require_writable
 from otf.commands.fitting import (
     Basis,
-    add_input,
-    add_references,
-    count,
+    add_model,
     decided_stress,
     model_settings,
 )
-from otf.commands.folds import folds_of, validate
+from otf.commands.folds import add_split, check_split, folds_of, validate
 from otf.commands.scan_axes import (
     STRESS_WEIGHT,
     add_axes,
@@ -57,24 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=tuple(CRITERIA),
         help="the error that decides (default: force, energy where there are none)",
     )
-    parser.add_argument(
-        "--folds",
-        type=count,
-        default=FOLDS,
-        help="parts of the data, each predicted by a fit to the others (default: "
-        "%(default)s)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the split (default: %(default)s)"
-    )
-    add_references(parser, default=REFERENCES)
-    add_input(parser)
-    parser.add_argument(
-        "--stress",
-        choices=("auto", "yes", "no"),
-        help="train stresses, as in otf-md fit",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_split(parser, folds=FOLDS)
+    add_model(parser, references=REFERENCES)
     parser.add_argument(
         "-o",
         "--output",
@@ -98,7 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
     points = points_to_try(settings, arguments)
     tried = [changed(settings, point) for point in points]
     frames = read_dataset(arguments.data).frames
-    folds = folds_of(frames, count=arguments.folds, seed=arguments.seed)
+    folds = folds_of(frames, count=arguments.folds or FOLDS, seed=arguments.seed)
     criterion = criterion_of(arguments.by, frames, folds)
     with KeptResults(arguments.output) as kept:
         stages = Stages()
@@ -133,12 +115,7 @@ def check(arguments: argparse.Namespace) -> None:
     InputError
         When a value is out of range, or results cannot be written.
     """
-    if arguments.folds < 2:
-        msg = f"--folds must be at least 2, got {arguments.folds}"
-        raise InputError(msg)
-    if arguments.seed < 0:
-        msg = f"--seed must not be negative, got {arguments.seed}"
-        raise InputError(msg)
+    check_split(arguments)
     if arguments.output is not None:
         require_writable(arguments.output, *arguments.data)
 

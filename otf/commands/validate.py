@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from otf.analysis.bootstrap import resampled_errors
 from otf.commands.dataset import add_data, read_dataset, require_writable
 from otf.commands.fitting import (
+    REFERENCES,
     Basis,
-    add_input,
-    add_references,
+    add_model,
     count,
     decided_stress,
     model_settings,
 )
-from otf.commands.folds import folds_of
+from otf.commands.folds import add_split, check_split, folds_of
 from otf.commands.stages import Stages
 from otf.commands.validation import Validator
 from otf.commands.validation_summary import curve_summary, study_summary
@@ -52,33 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="errors on one fold, held out, against the number of structures fitted",
     )
-    parser.add_argument(
-        "--folds",
-        type=count,
-        help=f"parts of the data, each predicted by a fit to the others (default: "
-        f"{FOLDS})",
-    )
+    add_split(parser, folds=FOLDS)
     parser.add_argument(
         "--orders",
         type=count,
-        default=ORDERS,
-        help="random orders of the structures of a learning curve (default: "
-        "%(default)s)",
+        help=f"random orders of the structures of a learning curve (default: {ORDERS})",
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of folds, draws and orders (default: %(default)s)",
-    )
-    add_references(parser)
-    add_input(parser)
-    parser.add_argument(
-        "--stress",
-        choices=("auto", "yes", "no"),
-        help="train stresses, as in otf-md fit",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_model(parser, references=REFERENCES)
     parser.add_argument(
         "-o", "--output", type=Path, metavar="PAGE", help="HTML page to write"
     )
@@ -112,7 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
         stages=stages,
     )
     if arguments.learning_curve:
-        curve = validator.learning_curve(folds[0], n_orders=arguments.orders)
+        curve = validator.learning_curve(folds[0], n_orders=arguments.orders or ORDERS)
         _tell(curve_summary(curve, as_json=arguments.json), stages)
         if arguments.output is not None:
             write_curve_page(curve, arguments.data, arguments.output)
@@ -147,12 +127,10 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.folds is not None and arguments.leave_one_out:
         msg = "--leave-one-out has no folds: give either it or --folds"
         raise InputError(msg)
-    if arguments.folds == 1:
-        msg = "--folds must be at least 2, got 1"
+    if arguments.orders is not None and not arguments.learning_curve:
+        msg = "--orders belongs to --learning-curve: give both or none"
         raise InputError(msg)
-    if arguments.seed < 0:
-        msg = f"--seed must not be negative, got {arguments.seed}"
-        raise InputError(msg)
+    check_split(arguments)
     if arguments.bootstrap is not None and arguments.bootstrap < FEWEST_DRAWS:
         msg = f"--bootstrap must be at least {FEWEST_DRAWS}, got {arguments.bootstrap}"
         raise InputError(msg)

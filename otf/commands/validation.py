@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otf.analysis.bootstrap import drawn, root_mean_square
-from otf.analysis.held_out import errors_of
+from otf.analysis.errors import NAMES
+from otf.analysis.held_out import KINDS, errors_of
 from otf.analysis.learning_curve import CurvePoint, log_spaced, power_law
 from otf.analysis.validation import HeldOutStudy, LearningCurve
 from otf.commands.fitting import fitted_model
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from otf.models.bayesian_linear import BayesianLinear
     from otf.settings.settings import Settings
 
-RMSES: Final = (
-    "energy_rmse_meV_per_atom",
-    "force_rmse_eV_per_A",
-    "stress_rmse_GPa",
-)
 COMMITTEE = 20  # fits to structures drawn again; their matrices are held together
 POINTS = 6  # of a learning curve
 FEWEST = 5  # structures of its first point
@@ -215,7 +211,8 @@ def orders_of(frames: Sequence[Frame], *, count: int, seed: int) -> list[list[in
 
 def _laws(points: Sequence[CurvePoint]) -> dict[str, PowerLaw]:
     out = {}
-    for name in RMSES:
+    for kind in KINDS:
+        name = NAMES[kind].format("rmse")
         known = [(p.n_frames, found) for p in points if (found := p.rmse(name))]
         law = power_law([n for n, _ in known], [mean for _, (mean, _) in known])
         if law is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from otf.analysis.errors import NAMES, SCALES
 from otf.analysis.held_out import (
     KINDS,
     WITHIN,
@@ -18,7 +19,6 @@ from otf.analysis.held_out import (
 )
 from otf.commands.accuracy import ALL, HEAD, error_line, members_of
 from otf.commands.cost import peak_memory, seconds
-from otf.units import GPA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 WORST = 5
 COLUMNS: Final = f"{'energy':>12}{'force':>12}{'stress':>12}"
 UNITS: Final = f"{'meV/atom':>12}{'eV/A':>12}{'GPa':>12}"
-# Names of JSON, and of errors in the units of a column in those of an inside one.
-_NAMES: Final = {
-    "energy": ("energy_{}_meV_per_atom", 1e3),
-    "forces": ("force_{}_eV_per_A", 1.0),
-    "stress": ("stress_{}_GPa", 1.0 / GPA),
-}
 _DIGITS: Final = {"energy": 2, "forces": 4, "stress": 3}
 
 
@@ -91,7 +85,7 @@ def _interval_lines(study: HeldOutStudy, measure: str) -> Iterator[str]:
         ends = []
         for kind in KINDS:
             found = study.resampled.get(kind)
-            scale = _NAMES[kind][1]
+            scale = SCALES[kind]
             ends.append(
                 None
                 if found is None
@@ -105,7 +99,7 @@ def scaled_spreads(study: HeldOutStudy) -> list[float | None]:
     out: list[float | None] = []
     for kind in KINDS:
         value = study.spreads.get(kind)
-        out.append(None if value is None else _NAMES[kind][1] * value)
+        out.append(None if value is None else SCALES[kind] * value)
     return out
 
 
@@ -178,9 +172,9 @@ def _study_data(study: HeldOutStudy) -> dict[str, object]:
     }
     if study.spreads:
         for kind, value in zip(KINDS, scaled_spreads(study), strict=True):
-            data[_NAMES[kind][0].format("bootstrap_scatter")] = value
+            data[NAMES[kind].format("bootstrap_scatter")] = value
     for kind, found in study.resampled.items():
-        name, scale = _NAMES[kind]
+        name, scale = NAMES[kind], SCALES[kind]
         for measure in ("mae", "rmse"):
             low, high = getattr(found, f"{measure}_interval")
             data[f"{name.format(measure)}_interval"] = [scale * low, scale * high]
@@ -212,13 +206,13 @@ def _curve_lines(curve: LearningCurve) -> Iterator[str]:
     yield head + f"{'mean':>12}{'scatter':>8}" * 3
     for point in curve.points:
         cells = "".join(
-            _mean_cell(point.rmse(_NAMES[kind][0].format("rmse")), _DIGITS[kind])
+            _mean_cell(point.rmse(NAMES[kind].format("rmse")), _DIGITS[kind])
             for kind in KINDS
         )
         head = f"{point.n_frames:>10}{len(point.reports):>8}"
         yield f"{head}{point.n_references:>11.0f}{cells}"
     for kind in KINDS:
-        law = curve.laws.get(_NAMES[kind][0].format("rmse"))
+        law = curve.laws.get(NAMES[kind].format("rmse"))
         if law is not None:
             power = f"n^{-law.exponent:.2f} (+- {law.deviation:.2f})"
             yield f"{kind}: RMSE goes as {power}"
@@ -251,7 +245,7 @@ def _mean_cell(found: tuple[float, float] | None, digits: int) -> str:
 
 # ---------------------------------------------------------------------------- words
 def _error(report: ErrorReport, kind: str, measure: str) -> float | None:
-    value: float | None = getattr(report, _NAMES[kind][0].format(measure))
+    value: float | None = getattr(report, NAMES[kind].format(measure))
     return value
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.analysis.errors import NAMES, SCALES
 from otf.analysis.held_out import KINDS, reliability_of, worst_energies, worst_forces
 from otf.report.page import cards, document, escape, figure, number, table, write_page
 from otf.report.validation_plots import RMSES, UNITS, curve_plot, study_plots
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from otf.analysis.validation import HeldOutStudy, LearningCurve
 
 WORST = 12
-_CARDS: Final = (
-    ("energy", "energy_{}_meV_per_atom", "meV/atom"),
-    ("force", "force_{}_eV_per_A", "eV/Å"),
-    ("stress", "stress_{}_GPa", "GPa"),
-)
 
 
 def write_study_page(study: HeldOutStudy, sources: Sequence[Path], path: Path) -> None:
@@ -81,13 +77,14 @@ def _heading(title: str, sources: Sequence[Path]) -> Iterator[str]:
 
 def _study_numbers(study: HeldOutStudy) -> Iterator[tuple[str, str, str]]:
     total = study.total
-    for word, name, unit in _CARDS:
+    for kind in KINDS:
+        name, unit = NAMES[kind], UNITS[kind]
         mae = getattr(total, name.format("mae"))
         if mae is None:
             continue
         rmse, largest = (getattr(total, name.format(m)) for m in ("rmse", "max"))
         note = f"MAE; RMSE {number(rmse)}, largest {number(largest)}"
-        yield f"{word} error", f"{number(mae)} {unit}", note
+        yield f"error of {kind}", f"{number(mae)} {unit}", note
     if study.n_copies:
         note = "in the same fold" if study.folds else "their errors are too small"
         yield "copies of other structures", f"{study.n_copies:,}", note
@@ -98,7 +95,7 @@ def _interval_table(study: HeldOutStudy) -> Iterator[str]:
         return
     rows = []
     for kind, found in study.resampled.items():
-        unit, scale = UNITS[kind]
+        unit, scale = UNITS[kind], SCALES[kind]
         ends = (found.mae_interval, found.rmse_interval)
         cells = [f"{number(scale * a)} to {number(scale * b)}" for a, b in ends]
         scatter = study.spreads.get(kind)
@@ -155,13 +152,14 @@ def _place(study: HeldOutStudy, one: HeldOut) -> str:
 def _curve_numbers(curve: LearningCurve) -> Iterator[tuple[str, str, str]]:
     last = curve.points[-1]
     yield "structures fitted", f"{last.n_frames:,}", f"{curve.n_held_out:,} held out"
-    for word, name, unit in _CARDS:
-        found = last.rmse(name.format("rmse"))
+    for kind in KINDS:
+        name, unit = RMSES[kind], UNITS[kind]
+        found = last.rmse(name)
         if found is None:
             continue
-        law = curve.laws.get(name.format("rmse"))
+        law = curve.laws.get(name)
         note = "RMSE" if law is None else f"RMSE, goes as n^{-law.exponent:.2f}"
-        yield f"{word} error", f"{number(found[0])} {unit}", note
+        yield f"error of {kind}", f"{number(found[0])} {unit}", note
 
 
 def _curve_table(curve: LearningCurve) -> str:

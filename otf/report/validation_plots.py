@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.special import erf
 
+from otf.analysis.errors import NAMES, SCALES
 from otf.analysis.held_out import KINDS, joined_scores
 from otf.report.accuracy_plots import draw_parity, joined
 from otf.report.figure import (
@@ -19,7 +20,6 @@ from otf.report.figure import (
     canvas,
     plain_log,
 )
-from otf.units import GPA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,17 +30,9 @@ if TYPE_CHECKING:
     from otf.analysis.validation import HeldOutStudy, LearningCurve
     from otf.report.figure import Axes
 
-UNITS: Final = {
-    "energy": ("meV/atom", 1e3),
-    "forces": ("eV/Å", 1.0),
-    "stress": ("GPa", 1.0 / GPA),
-}
+UNITS: Final = {"energy": "meV/atom", "forces": "eV/Å", "stress": "GPa"}
 COLORS: Final = dict(zip(KINDS, (MODEL, REFERENCE, SERIES[2]), strict=True))
-RMSES: Final = {
-    "energy": "energy_rmse_meV_per_atom",
-    "forces": "force_rmse_eV_per_A",
-    "stress": "stress_rmse_GPa",
-}
+RMSES: Final = {kind: NAMES[kind].format("rmse") for kind in KINDS}
 BINS = 40
 LARGEST_SCORE = 4.0
 
@@ -60,7 +52,7 @@ def held_out_parity(held: Sequence[HeldOut]) -> Plot:
     middle = float(np.nanmean(energies)) if np.isfinite(energies).any() else 0.0
     panels = []
     for kind in KINDS:
-        unit, scale = UNITS[kind]
+        unit, scale = UNITS[kind], SCALES[kind]
         zero = middle if kind == "energy" else 0.0
         true = scale * (joined(held, f"label_{kind}") - zero)
         predicted = scale * (joined(held, kind) - zero)
@@ -131,7 +123,7 @@ def interval_plot(study: HeldOutStudy) -> Plot:
 
 def draw_interval(axes: Axes, kind: str, found: ResampledErrors) -> None:
     """Draw how often an RMSE was found, and the ends of its interval."""
-    unit, scale = UNITS[kind]
+    unit, scale = UNITS[kind], SCALES[kind]
     values = scale * found.rmse[np.isfinite(found.rmse)]
     axes.hist(values, bins=BINS, color=COLORS[kind], alpha=0.8)
     for end in found.rmse_interval:
@@ -171,7 +163,7 @@ def draw_curve(
         axes.plot(n, law.at(n), color=QUIET, linewidth=0.9, zorder=0)
         axes.set_title(f"n^{-law.exponent:.2f} (± {law.deviation:.2f})")
     axes.set(xscale="log", yscale="log", xlabel="structures fitted")
-    axes.set_ylabel(f"RMSE of {kind} ({UNITS[kind][0]})")
+    axes.set_ylabel(f"RMSE of {kind} ({UNITS[kind]})")
     plain_log(axes.xaxis)
     plain_log(axes.yaxis)
 
