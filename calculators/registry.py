@@ -151,7 +151,8 @@ RESTARTING: Mapping[str, Callable[[Mapping[str, object]], Code]] = {
     "vasp": partial(vasp.code, restart=True),
 }
 WITH_KPOINTS = frozenset({"abinit", "cp2k", "espresso", "gpaw", "vasp"})
-WORKS_IN_FILES = frozenset({"abinit", "cp2k", "espresso", "gpaw", "vasp"})
+STARTS_PROGRAMS = frozenset({"abinit", "cp2k", "espresso", "vasp"})
+WORKS_IN_FILES = STARTS_PROGRAMS | {"gpaw"}
 # Potentials of milliseconds, which neither hang nor crash.
 IN_PROCESS = frozenset({"emt", "lennard-jones", "stillinger-weber"})
 
@@ -245,7 +246,7 @@ def parameters_of(
 def runs_commands(name: str) -> bool:
     """Return whether a calculator starts a program of its own."""
     if name in OURS:
-        return name in WORKS_IN_FILES
+        return name in STARTS_PROGRAMS
     construct = find_class(name)
     return isinstance(construct, type) and issubclass(
         construct, (FileIOCalculator, GenericFileIOCalculator)

@@ -290,22 +290,22 @@ def _caller(section: ReferenceSection, code: Code, directory: Path) -> Caller:
     """Return a process for the code, or this one for the potentials of the tests."""
     if code.name in IN_PROCESS and section.time_limit_s is None:
         return InProcess(code)
-    if section.python is None:
-        order = Order(
-            section.calculator,
-            section.arguments,
-            directory=directory,
-            ladder=section.retry_arguments,
-            kpoint_spacing=section.kpoint_spacing_per_A,
-            restart=section.restart == "previous",
-        )
-    else:  # the far end knows nothing of ours
-        order = Order(
-            code.name,
-            code.arguments,
-            directory=directory,
+    order = Order(
+        section.calculator,
+        section.arguments,
+        directory=directory,
+        ladder=section.retry_arguments,
+        kpoint_spacing=section.kpoint_spacing_per_A,
+        restart=section.restart == "previous",
+    )
+    if section.python is not None:  # whose far end knows nothing of ours
+        order = replace(
+            order,
+            calculator=code.name,
+            arguments=code.arguments,
             ladder=code.ladder,
             python=section.python,
+            kpoint_spacing=None,
         )
     return Worker(order, time_limit=section.time_limit_s)
 

@@ -214,6 +214,16 @@ def test_a_call_never_starts_from_what_vasp_has_left(
     assert (tmp_path / "work" / "calls").read_text().split()[:2] == ["0", "2"]
 
 
+def test_with_restart_it_starts_from_the_waves_that_lie_there_and_leaves_its_own(
+    installed, reference, copper, tmp_path
+):
+    one = reference(installed(), restart=True)
+    for _ in range(2):
+        one.label(copper)
+    calls = (tmp_path / "work" / "calls").read_text().splitlines()
+    assert [line.split()[:2] for line in calls] == [["0", "2"], ["1", "0"]]
+
+
 def test_k_points_by_spacing_hold_the_gamma_point(
     installed, reference, copper, tmp_path
 ):
