@@ -3,6 +3,9 @@
 Its program is found through ``command`` or the variables ASE reads, its potentials
 through ``VASP_PP_PATH``. It ends without an error when its SCF cycle does not converge,
 so both of its files have to say that it did.
+
+ASE's module is imported where it is needed: it brings matplotlib, which every worker of
+another code would wait for.
 """
 
 from __future__ import annotations
@@ -13,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase.calculators.vasp import Vasp
-from ase.calculators.vasp.create_input import get_pp_setup
 from ase.config import cfg
 from ase.data import atomic_numbers, chemical_symbols
 
@@ -125,6 +126,8 @@ def potentials(calculator: Calculator) -> dict[str, Path]:
     InputError
         When the folder of potentials cannot be found, or is empty.
     """
+    from ase.calculators.vasp.create_input import get_pp_setup
+
     folder = potential_folder(calculator)
     setups, _ = get_pp_setup(calculator.input_params["setups"])
     found: dict[str, Path] = {}
@@ -177,6 +180,8 @@ def known_keywords() -> frozenset[str]:
 
     ASE writes any other name to INCAR as it is, and VASP would pass over it.
     """
+    from ase.calculators.vasp import Vasp
+
     empty = Vasp()
     tables = [value for name, value in vars(empty).items() if name.endswith("_params")]
     names = {key for table in tables for key in table}
@@ -195,6 +200,8 @@ def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
         When the program or the potentials cannot be found, or more than one structure
         is asked for.
     """
+    from ase.calculators.vasp import Vasp
+
     filled = {**SINGLE, **arguments}
     if filled["nsw"] != 0 or filled["ibrion"] != -1:
         raise InputError(
