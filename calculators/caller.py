@@ -21,6 +21,10 @@ class CallFailed(Exception):  # noqa: N818 - caught by the reference, never seen
     """One call gave nothing that can be believed; the text says why, in one line."""
 
 
+class WorkerLost(CallFailed):
+    """The process of a call was ended by somebody else; nothing is wrong with it."""
+
+
 class Caller(Protocol):
     """Runs a code, here or in a process of its own."""
 

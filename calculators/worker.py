@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import psutil
 
 from otf.calculators import serving
-from otf.calculators.caller import CallFailed, InProcess
+from otf.calculators.caller import CallFailed, InProcess, WorkerLost
 from otf.calculators.registry import make_calculator
 from otf.configuration import Configuration
 from otf.errors import InputError, OTFError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from otf.calculators.serving import Answer
 
 PATIENCE = 5.0  # seconds a process is given to end itself
+FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # no code ends itself like this
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,12 @@ class Worker:
         except subprocess.TimeoutExpired:
             end_tree(process)
 
+    def interrupt(self) -> None:
+        """End the process, from any thread; a call that waits for it fails."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            end_tree(process)
+
     def _ask(self, request: object) -> Results:
         """Send a request and wait for its answer."""
         process, connection = self._process, self._connection
@@ -157,7 +164,10 @@ class Worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
             end_tree(process)  # it may hang without listening, or leave children
-            raise CallFailed(self._obituary(process)) from error
+            lost = process.returncode in FROM_OUTSIDE
+            raise (WorkerLost if lost else CallFailed)(
+                self._obituary(process)
+            ) from error
         if word == "refused":
             self.close()
             raise InputError(str(content))

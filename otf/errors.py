@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class OTFError(Exception):
     """Anything foreseeable; the command line prints one line, without traceback."""
@@ -16,7 +21,14 @@ class StoreError(OTFError):
 
 
 class ReferenceFailure(OTFError):  # noqa: N818 - the literature's word, not an *Error
-    """The reference calculator gave no trustworthy labels after all retries."""
+    """The reference calculator gave no trustworthy labels after all retries.
+
+    Attributes
+    ----------
+    files : folder with what its code wrote, where that was moved out of the way
+    """
+
+    files: Path | None = None
 
 
 class RunStopped(OTFError):  # noqa: N818

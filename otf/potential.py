@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from otf.errors import OTFError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[np.generic]]
     # Says in one line why labels are suspect, None when they are not.
     Doubt = Callable[[Labels], str | None]
+    Answer = Callable[[], Labels]  # waits; raises what ``ReferenceCalculator`` raises
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,4 +161,13 @@ class ReferenceCalculator(Protocol):
 
     def close(self) -> None:
         """End whatever process it holds."""
+        ...
+
+
+@runtime_checkable
+class WorksAhead(Protocol):
+    """A reference that computes several structures while others are thought about."""
+
+    def begin(self, configuration: Configuration) -> Answer:
+        """Have a configuration labelled, and return what waits for its labels."""
         ...

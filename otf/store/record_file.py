@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
@@ -123,6 +124,7 @@ class RecordFile:
     def __init__(self, path: Path, purpose: str) -> None:
         self.path = path
         self.purpose = purpose
+        self._one_writer = threading.Lock()  # labels arrive on threads of their own
         with explained(path):
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o644)
@@ -172,16 +174,20 @@ class RecordFile:
         payload = encode(data)
         head = _HEAD.pack(_MARKER, code, len(payload))
         crc = zlib.crc32(payload, zlib.crc32(head[len(_MARKER) :]))
-        offset = self._size
-        with explained(self.path):
+        return self._write(head + payload + _CRC.pack(crc), sync=sync)
+
+    def _write(self, record: bytes, *, sync: bool) -> int:
+        """Append the bytes of a record and return where it begins."""
+        with self._one_writer, explained(self.path):
+            offset = self._size
             try:
-                write_all(self._descriptor, head + payload + _CRC.pack(crc))
+                write_all(self._descriptor, record)
                 if sync:
                     os.fsync(self._descriptor)
             except BaseException:
                 os.ftruncate(self._descriptor, offset)
                 raise
-        self._size = offset + len(head) + len(payload) + _CRC.size
+            self._size = offset + len(record)
         return offset
 
     def truncate(self, size: int) -> None:
