@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from otf.calculators.caller import Results
     from otf.calculators.code import Code
-    from otf.calculators.reference import Reference
+    from otf.calculators.reference import LabelBook, Reference
     from otf.calculators.worker import Order
     from otf.configuration import Configuration, Labels
-    from otf.potential import Answer
+    from otf.potential import Answer, Doubt
 
     Watch = Callable[[int, int], None]
 
@@ -347,9 +347,23 @@ class ReferencePool:
         """Return the labels found in the book."""
         return sum(lane.reference.n_reused for lane in self._lanes)
 
+    @property
+    def n_cached(self) -> int:
+        """Return the labels found in the cache of all runs."""
+        return sum(lane.reference.n_cached for lane in self._lanes)
+
+    def keep_labels_in(self, book: LabelBook) -> None:
+        """Store labels there from now on, and take those it has."""
+        for lane in self._lanes:
+            lane.reference.keep_labels_in(book)
+
     def fingerprint(self, configuration: Configuration | None = None) -> str:
         """Return what must be equal for labels to share a training set."""
         return self._lanes[0].reference.fingerprint(configuration)
+
+    def description(self, configuration: Configuration | None = None) -> str:
+        """Return what the fingerprint stands for, in one line of words."""
+        return self._lanes[0].reference.description(configuration)
 
     def require(self, configuration: Configuration) -> None:
         """Check before a run what would otherwise fail at its first label.
@@ -361,7 +375,9 @@ class ReferencePool:
         """
         self._lanes[0].reference.require(configuration)
 
-    def begin(self, configuration: Configuration) -> Answer:
+    def begin(
+        self, configuration: Configuration, *, doubt: Doubt | None = None
+    ) -> Answer:
         """Have a configuration labelled, and return what waits for its labels.
 
         A structure that is under way already is not computed twice.
@@ -370,12 +386,14 @@ class ReferencePool:
         future = self._under_way.get(key)
         if future is None:
             self._n_asked = 1 + (self._n_asked if self._under_way else 0)
-            future = self._threads.submit(self._label, configuration)
+            future = self._threads.submit(self._label, configuration, doubt)
             self._under_way[key] = future
             future.add_done_callback(lambda _: self._under_way.pop(key))
         return partial(self._wait, future)
 
-    def label(self, configuration: Configuration) -> Labels:
+    def label(
+        self, configuration: Configuration, *, doubt: Doubt | None = None
+    ) -> Labels:
         """Return the labels of one configuration, from the book or computed.
 
         Raises
@@ -383,7 +401,7 @@ class ReferencePool:
         ReferenceFailure
             When atoms overlap, or no trustworthy labels came after all retries.
         """
-        return self.begin(configuration)()
+        return self.begin(configuration, doubt=doubt)()
 
     def close(self) -> None:
         """End all calls, those under way too, and whatever processes they hold."""
@@ -405,10 +423,10 @@ class ReferencePool:
                 self._watch(self._n_asked - len(self._under_way), self._n_asked)
         return future.result()
 
-    def _label(self, configuration: Configuration) -> Labels:
+    def _label(self, configuration: Configuration, doubt: Doubt | None) -> Labels:
         lane = self._idle.get()
         try:
-            return lane.reference.label(configuration)
+            return lane.reference.label(configuration, doubt=doubt)
         except ReferenceFailure as error:
             error.files = self._set_aside(lane.directory)
             raise

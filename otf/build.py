@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.build_baseline import build_baseline, isolated_energies
+from otf.build_pool import build_pool
 from otf.calculators.baseline import calculator_baseline
 from otf.calculators.caller import InProcess
 from otf.calculators.electrons import ElectronShelf
@@ -44,10 +45,11 @@ from otf.store.schema import RunFolder
 from otf.store.scratch import ScratchRows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otf.calculators.caller import Caller
     from otf.calculators.code import Code
+    from otf.calculators.executor import ReferencePool
     from otf.configuration import Configuration, FloatArray, Labels
     from otf.dynamics.sampler import Sampler
     from otf.learning.potential import LearningLog
@@ -167,6 +169,7 @@ def build_learning(
             rattles=tuple(learning.initial_rattles_A),
             seed=settings.seed,
             latency=learning.retrain_latency_steps,
+            label_latency=settings.reference.latency_steps,
             max_failures=settings.reference.max_failures,
             second_opinion=settings.reference.second_opinion,
         ),
@@ -214,24 +217,36 @@ def _friction_of_atoms(
     return np.array([friction[int(z)] for z in configuration.numbers])
 
 
-def build_reference(settings: Settings) -> Reference | None:
+def build_reference(
+    settings: Settings, *, watch: Callable[[int, int], None] | None = None
+) -> Reference | ReferencePool | None:
     """Return the reference of the input file, None for a run that does not learn.
+
+    Parameters
+    ----------
+    watch
+        Called with the labels that have arrived and those asked for, while somebody
+        waits for several.
 
     Raises
     ------
     InputError
-        When the calculator is not known or refuses its arguments.
+        When the calculator or the executor is not known or refuses its arguments.
     """
     if not settings.is_learning or settings.reference is None:
         return None
     section, directory = settings.reference, RunFolder(settings.directory).reference
     code = build_code(section, directory)
+    cache = _cache(settings)
+    if section.works_ahead:
+        order = _order(section, code, directory)
+        return build_pool(section, code, order, cache=cache, watch=watch)
     return Reference(
         code,
         caller=_caller(section, code, directory),
         retries=section.retries,
         shelf=_shelf(section, code),
-        cache=_cache(settings),
+        cache=cache,
     )
 
 
@@ -290,6 +305,11 @@ def _caller(section: ReferenceSection, code: Code, directory: Path) -> Caller:
     """Return a process for the code, or this one for the potentials of the tests."""
     if code.name in IN_PROCESS and section.time_limit_s is None:
         return InProcess(code)
+    return Worker(_order(section, code, directory), time_limit=section.time_limit_s)
+
+
+def _order(section: ReferenceSection, code: Code, directory: Path) -> Order:
+    """Return what a process builds."""
     order = Order(
         section.calculator,
         section.arguments,
@@ -307,7 +327,7 @@ def _caller(section: ReferenceSection, code: Code, directory: Path) -> Caller:
             python=section.python,
             kpoint_spacing=None,
         )
-    return Worker(order, time_limit=section.time_limit_s)
+    return order
 
 
 def initial_state(settings: Settings) -> State:

@@ -168,6 +168,8 @@ class ReferenceCalculator(Protocol):
 class WorksAhead(Protocol):
     """A reference that computes several structures while others are thought about."""
 
-    def begin(self, configuration: Configuration) -> Answer:
+    def begin(
+        self, configuration: Configuration, *, doubt: Doubt | None = None
+    ) -> Answer:
         """Have a configuration labelled, and return what waits for its labels."""
         ...

@@ -23,6 +23,7 @@ class Status:
     temperature : K
     calls : reference calls, None in production
     error, threshold : e (NaN when it was not evaluated) and t in eV/angstrom
+    under_way : labels computed beside the run
     """
 
     step: int
@@ -31,6 +32,7 @@ class Status:
     calls: int | None = None
     error: float = float("nan")
     threshold: float = float("nan")
+    under_way: int = 0
 
 
 class Progress:
@@ -73,16 +75,24 @@ class Progress:
             self._error = status.error
         if not last and now - self._printed < self._interval:
             return
+        self._rewrite(self._line(status, now), now)
+        if last:
+            self.close()
+
+    def labels(self, done: int, asked: int) -> None:
+        """Print when it is time how many of several labels have arrived."""
+        now = self._clock()
+        if now - self._printed >= self._interval:
+            self._rewrite(f"waiting for labels: {done} of {asked} have arrived", now)
+
+    def _rewrite(self, text: str, now: float) -> None:
         self._printed = now
-        text = self._line(status, now)
         if self._terminal:
             self._stream.write(f"\r\x1b[K{text}")
             self._open = True
         else:
             self._stream.write(text + "\n")
         self._stream.flush()
-        if last:
-            self.close()
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
@@ -107,6 +117,8 @@ class Progress:
         if status.calls is not None:
             bypassed = 1.0 - status.calls / max(status.step + 1, status.calls)
             parts.append(f"{status.calls} calls, {bypassed:.2%} bypassed")
+            if status.under_way:
+                parts.append(f"{status.under_way} under way")
             parts.append(f"e {self._error:.3f} / t {status.threshold:.3f} eV/A")
         if made > 0 and seconds > 0:
             parts.append(f"ETA {_duration((status.steps - status.step) / rate)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from otf.store.entries import Decision as DecisionEntry
 from otf.store.entries import Failure as FailureEntry
 from otf.store.entries import Label, Retrain
 from otf.store.frames import Frame
-from otf.store.labels import LabelBook
+from otf.store.labels import LabelBook, label_key
 from otf.store.quarantine import put_aside
 from otf.store.thermo import ThermoRow
 from otf.units import FS, GPA
@@ -137,14 +138,26 @@ class JournalBook:
 
 
 class JournalLog:
-    """The words of a learning potential, written to the journal of a run."""
+    """The words of a learning potential, written to the journal of a run.
 
-    def __init__(self, files: RunFiles) -> None:
+    Parameters
+    ----------
+    files
+        Of the run.
+    fingerprint
+        Of the reference, for a configuration.
+    """
+
+    def __init__(
+        self, files: RunFiles, fingerprint: Callable[[Configuration], str]
+    ) -> None:
         self._journal, self._folder = files.journal, files.folder
+        self._fingerprint = fingerprint
 
     def decision(self, decision: Decision) -> None:
         """Write a reference call with what the model had predicted."""
         labels, before = decision.labels, decision.before
+        configuration = decision.configuration
         entry = DecisionEntry(
             step=decision.step,
             reason=str(decision.reason),
@@ -152,6 +165,7 @@ class JournalLog:
             error=decision.error,
             threshold=decision.threshold,
             max_spilling=decision.max_spilling,
+            key=label_key(configuration, self._fingerprint(configuration)),
             label_energy=labels.energy,
             label_forces=labels.forces,
             label_stress=labels.stress,
@@ -193,7 +207,10 @@ class JournalLog:
             failure.configuration,
             step=failure.step,
             text=f"{failure.reason}: {failure.text}",
+            files=failure.files or self._folder.reference,
         )
+        if failure.files is not None:
+            shutil.rmtree(failure.files, ignore_errors=True)
         self._journal.write(
             FailureEntry(
                 step=failure.step,

@@ -48,6 +48,7 @@ from otf.store.schema import RunFolder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from otf.calculators.executor import ReferencePool
     from otf.calculators.reference import Reference
     from otf.configuration import Configuration, Labels
     from otf.dynamics.sampler import Sampler
@@ -164,7 +165,7 @@ class _Beginning:
     """
 
     state: State
-    reference: Reference | None = None
+    reference: Reference | ReferencePool | None = None
     fingerprint: str = ""
     frames: Frames = field(default_factory=list)
 
@@ -173,7 +174,7 @@ class _Beginning:
 def _prepared(settings: Settings, progress: Progress) -> Iterator[_Beginning]:
     """Yield what a run starts from; the process of its reference ends with it."""
     state = initial_state(settings)
-    reference = build_reference(settings)
+    reference = build_reference(settings, watch=progress.labels)
     if reference is None:
         yield _Beginning(state)
         return
@@ -256,7 +257,7 @@ def _assembled(
     stop: StopRequest,
     checkpoint: Checkpoint | None = None,
     *,
-    reference: Reference | None = None,
+    reference: Reference | ReferencePool | None = None,
 ) -> Iterator[_Parts]:
     """Yield the parts of a run; the process of its reference ends with them."""
     parts = _assemble(settings, files, state, progress, stop, checkpoint, reference)
@@ -274,16 +275,16 @@ def _assemble(
     progress: Progress,
     stop: StopRequest,
     checkpoint: Checkpoint | None,
-    reference: Reference | None,
+    reference: Reference | ReferencePool | None,
 ) -> _Parts:
     configuration = state.configuration
     potential: LearningPotential | ProductionPotential
     if settings.is_learning:
-        reference = reference or build_reference(settings)
+        reference = reference or build_reference(settings, watch=progress.labels)
         assert reference is not None  # the settings refuse to learn without one
         book = JournalBook(files.journal, reference.fingerprint, reference.description)
         reference.keep_labels_in(book)
-        log = JournalLog(files)
+        log = JournalLog(files, reference.fingerprint)
         rows = build_row_memory(settings, files.folder)
         if checkpoint is None:
             potential = build_learning(
@@ -459,15 +460,18 @@ def _show(parts: _Parts, state: State, prediction: Prediction) -> None:
     if known is not None and known.error is not None:
         error = known.error
     potential = parts.potential
-    learning = isinstance(potential, LearningPotential)
+    calls, under_way = None, 0
+    if isinstance(potential, LearningPotential):
+        calls, under_way = potential.n_calls, potential.n_under_way
     parts.progress.update(
         Status(
             step=state.step,
             steps=parts.schedule.steps,
             temperature=parts.writer.temperature(state),
-            calls=potential.n_calls if learning else None,
+            calls=calls,
             error=error,
             threshold=parts.threshold,
+            under_way=under_way,
         ),
         last=state.step >= parts.schedule.steps,
     )
@@ -497,6 +501,9 @@ def _save(parts: _Parts, state: State, prediction: Prediction) -> None:
 
 
 def _stopped(parts: _Parts, state: State, reason: str) -> Outcome:
+    if isinstance(parts.potential, LearningPotential):
+        # Paid for; the resumed run takes them in at the steps they are due.
+        parts.potential.wait_for_labels()
     parts.progress.note(
         f"stopped at step {state.step} by {reason}; go on with "
         f"'otf-md resume {parts.files.folder.path}'"

@@ -13,7 +13,7 @@ from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import OTFError, ReferenceFailure
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
-from otf.learning.policy import Calibrated, Reason, Rules
+from otf.learning.policy import Budget, Calibrated, Reason, Rules
 from otf.learning.potential import (
     Decision,
     Failure,
@@ -491,3 +491,232 @@ def test_a_roll_back_counts_the_frames_that_got_labels(trained):
     frames = [silicon(0.15, seed=200 + k) for k in range(3)]
     assert potential.learn_after_rollback(frames, 10) == 0
     assert len(log.failures) == 3
+
+
+# ----------------------------------------------------------- labels beside the run
+
+
+class Ahead:
+    """A reference that works ahead, and remembers what was asked and waited for."""
+
+    def __init__(self, reference):
+        self.exact = reference
+        self.asked = []
+        self.waited_for = []
+
+    def begin(self, configuration):
+        self.asked.append(configuration)
+
+        def answer():
+            self.waited_for.append(configuration)
+            return self.exact.label(configuration)
+
+        return answer
+
+    def label(self, configuration):
+        return self.begin(configuration)()
+
+    def fingerprint(self, configuration):
+        return self.exact.fingerprint(configuration)
+
+
+def beside(reference, *, rules=None, **options):
+    """Return a potential whose later labels come after 15 steps, and its log."""
+    rules = rules or Rules(critical_ratio=1e9, critical_spilling=1.0)
+    ahead = Ahead(reference)
+    potential, log = learning(
+        ahead, threshold=0.25, rules=rules, label_latency=15, **options
+    )
+    potential.predict([silicon()], step=0)
+    ahead.asked.clear()
+    ahead.waited_for.clear()
+    return potential, log
+
+
+def test_the_copies_of_a_start_are_asked_for_together(reference):
+    class Watching(Ahead):
+        def begin(self, configuration):
+            assert not self.waited_for
+            return super().begin(configuration)
+
+    potential, log = learning(Watching(reference))
+    potential._start(silicon(), 0)
+    assert [d.configuration for d in log.decisions] == potential.reference.asked
+    assert len(log.decisions) == 4
+
+
+def test_with_a_label_latency_the_atoms_move_on_the_model(reference):
+    potential, log = beside(reference)
+    calls, wild = len(log.decisions), silicon(0.3, seed=99)
+    model = potential.model.predict(wild)
+    found = potential.predict([wild], step=20)[0]
+    assert potential.reference.asked == [wild]
+    assert not found.labelled
+    assert found.change is None
+    assert np.array_equal(found.forces, model.forces)
+    potential.predict([silicon(0.05)], step=34)
+    assert not potential.reference.waited_for
+    assert len(log.decisions) == calls
+    potential.predict([silicon(0.05)], step=35)
+    assert potential.reference.waited_for == [wild]
+    taken = log.decisions[-1]
+    assert (taken.step, taken.reason) == (20, Reason.SAMPLE)
+    assert np.array_equal(taken.before.forces, model.forces)
+
+
+def test_a_label_beside_the_run_calibrates_as_one_that_is_waited_for(reference):
+    late, _ = beside(reference)
+    waits, _ = calm(reference, 0)
+    for potential in (late, waits):
+        potential.predict([silicon(0.3, seed=99)], step=20)
+    late.predict([silicon(0.05)], step=35)
+    ours, theirs = late.calibration.state(), waits.calibration.state()
+    assert len(ours["errors"]) > 0
+    for name, array in theirs.items():
+        assert np.array_equal(ours[name], array)
+    for name, array in waits._queue.state().items():
+        assert np.array_equal(late._queue.state()[name], array)
+
+
+def test_samples_under_way_keep_their_gap_and_are_as_many_as_may_wait(reference):
+    rules = Rules(critical_ratio=1e9, critical_spilling=1.0, max_spilling=1e-9, queue=3)
+    potential, _ = beside(reference, rules=rules)
+    potential.options = LearningOptions(label_latency=100)
+    sent = []
+    for step in range(1, 100):
+        potential.predict([silicon(0.2, seed=step)], step=step)
+        if len(potential.reference.asked) > len(sent):
+            sent.append(step)
+    assert sent == [10, 20, 30]
+    assert potential.n_under_way == 3
+
+
+def test_labels_that_fill_the_queue_are_learned_at_the_step_they_are_due(reference):
+    rules = Rules(critical_ratio=1e9, critical_spilling=1.0, queue=1)
+    potential, log = beside(reference, rules=rules)
+    fits, other = len(log.fits), silicon(0.1, seed=3)
+    potential.predict([silicon(0.3, seed=99)], step=20)
+    old = potential.model.predict(other)
+    found = potential.predict([other], step=35)[0]
+    assert log.fits[fits:] == [35]
+    # the books of learning work get both models at the same positions
+    assert found.change.energy_before == old.energy
+    assert np.array_equal(found.change.forces_before, old.forces)
+    assert np.array_equal(found.change.forces_after, found.forces)
+    assert np.array_equal(found.forces, potential.model.predict(other).forces)
+
+
+def test_with_both_latencies_the_model_enters_after_their_sum(reference):
+    potential, log = beside(reference, latency=8)
+    fits = len(log.fits)
+    potential.predict([silicon(0.3, seed=99)], step=20)
+    for step in range(21, 45):
+        potential.predict([silicon(0.05)], step=step)
+    assert log.fits[fits:] == [43]
+
+
+def test_a_critical_step_is_labelled_at_once_and_others_stay_under_way(reference):
+    potential, log = beside(reference)
+    wild, wilder = silicon(0.3, seed=99), silicon(0.35, seed=97)
+    potential.predict([wild], step=20)
+    potential.rules = Rules()
+    found = potential.predict([wilder], step=22)[0]
+    assert found.labelled
+    assert log.decisions[-1].reason is Reason.CRITICAL
+    assert wild not in potential.reference.waited_for
+    assert potential.n_under_way == 1
+    calls = len(log.decisions)
+    potential.predict([silicon(0.05)], step=35)
+    assert log.decisions[calls].configuration is wild
+
+
+def test_a_critical_step_and_its_copy_are_asked_for_together(reference):
+    potential, _ = beside(reference, rules=Rules())
+    potential.predict([silicon(0.3, seed=99)], step=50)
+    ahead = potential.reference
+    ahead.asked.clear()
+    waited = len(ahead.waited_for)
+    begin = ahead.begin
+
+    def watching(configuration):
+        assert len(ahead.waited_for) == waited
+        return begin(configuration)
+
+    ahead.begin = watching
+    potential.predict([silicon(0.35, seed=97)], step=52)
+    assert len(ahead.asked) == 2
+
+
+def test_an_audit_under_way_is_not_sent_again_and_counts_when_it_is_there(reference):
+    sure = Rules(max_spilling=1.0)
+    potential, log = learning(
+        Ahead(reference), threshold=50.0, planned=1000, rules=sure, label_latency=70
+    )
+    for step in range(0, 400, 2):
+        potential.predict([silicon(0.1, seed=step)], step=step)
+    audits = [d.step for d in log.decisions if d.reason is Reason.AUDIT]
+    assert audits == list(range(30, 400 - 70, 30))
+    assert potential.auditor.n_audits == len(audits)
+    verdict = potential.finish(400)
+    assert potential.auditor.n_audits == len(range(30, 400, 30))
+    assert np.isfinite(verdict.force_rmse)
+
+
+def test_labels_under_way_travel_with_the_state(reference):
+    potential, _ = beside(reference)
+    wild = silicon(0.3, seed=99)
+    potential.predict([wild], step=20)
+    twin, log = beside(reference)
+    twin.model = model_from_arrays(potential.model_arrays())
+    twin.restore({k: np.array(v) for k, v in potential.state().items()})
+    assert len(twin.reference.asked) == 1
+    assert np.array_equal(twin.reference.asked[0].positions, wild.positions)
+    calls = len(log.decisions)
+    for step in range(21, 60):
+        c = silicon(0.2, seed=step)
+        ours, theirs = (p.predict([c], step=step)[0] for p in (potential, twin))
+        assert np.array_equal(ours.forces, theirs.forces)
+        assert ours.surface == theirs.surface
+    assert log.decisions[calls].step == 20
+    states = potential.state(), twin.state()
+    assert states[0].keys() == states[1].keys()
+    for name, array in states[0].items():
+        assert np.array_equal(array, states[1][name]), name
+
+
+def test_a_structure_that_fails_beside_the_run_is_put_aside_when_it_is_due(reference):
+    potential, log = beside(reference)
+    wild, calls = silicon(0.3, seed=99), len(log.decisions)
+    potential.reference = Broken()
+    potential.predict([wild], step=20)
+    potential.predict([silicon(0.05)], step=34)
+    assert not log.failures
+    potential.predict([silicon(0.05)], step=35)
+    assert [(f.step, f.reason) for f in log.failures] == [(20, Reason.SAMPLE)]
+    assert log.failures[0].configuration is wild
+    assert potential.n_failures == 1
+    assert len(log.decisions) == calls
+
+
+def test_a_roll_back_and_the_end_take_in_all_that_is_under_way(reference):
+    for act in ("roll back", "finish"):
+        potential, log = beside(reference)
+        known = potential.model.n_frames
+        potential.predict([silicon(0.3, seed=99)], step=20)
+        if act == "finish":
+            potential.finish(25)
+        else:
+            potential.learn_after_rollback([], 10)
+        assert log.decisions[-1].step == 20
+        assert potential.n_under_way == 0
+        assert potential.model.n_frames == known + 1
+
+
+def test_calls_under_way_count_for_the_budget(reference):
+    rules = Rules(critical_ratio=1e9, critical_spilling=1.0, max_spilling=1e-9)
+    potential, _ = beside(reference, rules=rules)
+    potential.policy = Budget(3, 10_000, start=0.25)
+    potential.options = LearningOptions(label_latency=1000)
+    for step in range(1, 200):
+        potential.predict([silicon(0.2, seed=step)], step=step)
+    assert len(potential.reference.asked) == 3

@@ -8,6 +8,7 @@ from otf.build import build_model
 from otf.calculators.reference import to_labels
 from otf.calculators.serving import evaluate as exact
 from otf.calculators.stillinger_weber import StillingerWeber
+from otf.calculators.worker import Worker
 from otf.cli import main
 from otf.commands.fitting import model_settings
 from otf.commands.labeller import Labeller
@@ -323,3 +324,68 @@ def test_a_pool_without_labels_and_calculator_is_refused_at_once(tmp_path, capsy
     assert command(tmp_path) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "[reference]" in line
+
+
+PARALLEL = """
+[reference]
+calculator = "slow:Slow"
+workers = 3
+"""
+SLOW = """
+import time
+from otf.calculators.stillinger_weber import StillingerWeber
+
+class Slow(StillingerWeber):
+    def calculate(self, atoms, properties, changes):
+        time.sleep(0.5 * (atoms.positions.sum() * 1e4 % 1.0))
+        super().calculate(atoms, properties, changes)
+"""
+
+
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """Return a function that writes a pool, and an input with so many workers."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    pool = [(c, without_labels(c)) for c in silicon(12, seed=1)]
+    write_frames(tmp_path / "pool.xyz", pool)
+    reference = INPUT.partition("[descriptor]")[0]
+
+    def write(workers):
+        parallel = PARALLEL.replace("workers = 3", f"workers = {workers}")
+        (tmp_path / "input.toml").write_text(INPUT.replace(reference, parallel))
+
+    return write
+
+
+def test_three_workers_label_a_pool_as_one_does(slow, tmp_path):
+    written = []
+    for workers in (1, 3):
+        slow(workers)
+        assert command(tmp_path, "--labels", "8", "--batch", "4") == 0
+        written.append((tmp_path / "labelled.xyz").read_bytes())
+        (tmp_path / "labelled.xyz").unlink()
+    assert written[0] == written[1]
+    assert not (tmp_path / "labelled.xyz.journal").exists()
+
+
+def test_labels_that_arrived_before_their_turn_are_found_by_a_later_call(
+    slow, tmp_path, monkeypatch
+):
+    slow(3)
+    label = Labeller.label
+
+    def breaks(self, index):
+        for answer in list(self._answers.values()):
+            answer()  # all have arrived
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Labeller, "label", breaks)
+    assert command(tmp_path, "--labels", "4") == 130
+    assert not (tmp_path / "labelled.xyz").exists()
+    monkeypatch.setattr(Labeller, "label", label)
+    calls = []
+    monkeypatch.setattr(Worker, "call", lambda *given: calls.append(given))
+    assert command(tmp_path, "--labels", "4") == 0
+    assert not calls
+    assert len(read_frames(tmp_path / "labelled.xyz")) == 4

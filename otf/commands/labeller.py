@@ -9,6 +9,7 @@ import numpy as np
 
 from otf.commands.dataset import Dataset, require_one_reference, unlike
 from otf.errors import InputError, ReferenceFailure
+from otf.learning.pending import ask
 from otf.store.extxyz import read_extxyz, write_frames
 from otf.store.labels import label_key
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otf.configuration import Configuration, Labels
-    from otf.potential import ReferenceCalculator
+    from otf.potential import Answer, ReferenceCalculator
 
     Frame = tuple[Configuration, Labels]
 
@@ -87,6 +88,7 @@ class Labeller:
         self._require_one_reference()
         self._known = {label_key(configuration, "") for configuration, _ in self.frames}
         self._n_failures = 0
+        self._answers: dict[int, Answer] = {}  # of structures under way
 
     @property
     def dataset(self) -> Dataset:
@@ -100,6 +102,13 @@ class Labeller:
     def has(self, index: int) -> bool:
         """Return whether a structure of the pool is labelled already."""
         return label_key(self._pool[index][0], "") in self._known
+
+    def begin(self, indices: Sequence[int]) -> None:
+        """Say which structures are labelled next; several may be computed at once."""
+        for index in indices:
+            configuration, labels = self._pool[index]
+            if self._reference is not None and not is_complete(labels):
+                self._answers[index] = ask(self._reference, configuration)
 
     def label(self, index: int) -> Labels | None:
         """Return labels of a structure of the pool, safe on the disk.
@@ -165,8 +174,9 @@ class Labeller:
             )
             raise InputError(msg)
         configuration = self._pool[index][0]
+        answer = self._answers.pop(index, None) or ask(self._reference, configuration)
         try:
-            labels = self._reference.label(configuration)
+            labels = answer()
         except ReferenceFailure as error:
             self._n_failures += 1
             if self._n_failures >= MOST_FAILURES:

@@ -209,6 +209,7 @@ class Selection:
     def _label(self, indices: Sequence[int]) -> float:
         """Label structures and learn them; return their force RMSE before that."""
         frames, differences = [], [np.empty(0)]
+        self._labeller.begin(indices)
         for index in indices:
             self._waiting.remove(index)
             labels = self._labeller.label(index)

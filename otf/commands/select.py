@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,16 @@ from otf.commands.pool import Cycle, Rules, Selection
 from otf.commands.stages import Stages
 from otf.configuration import species_of
 from otf.errors import InputError
+from otf.recording import JournalBook
 from otf.store.formats import read_labelled
+from otf.store.journal import Journal
+from otf.store.record_file import HEADER_SIZE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from otf.calculators.executor import ReferencePool
     from otf.calculators.reference import Reference
     from otf.commands.dataset import Frame
     from otf.models.bayesian_linear import BayesianLinear
@@ -89,20 +94,16 @@ def main(arguments: argparse.Namespace) -> int:
     reading = read_labelled(arguments.pool)
     require_frames(reading, arguments.pool)
     pool = reading.frames
-    reference = reference_for(settings, pool)
-    labeller = Labeller(
-        pool,
-        labelled,
-        reference,
-        fingerprints=reading.fingerprints,
-        descriptions=reading.descriptions,
-    )
     stages = Stages()
-    try:
+    with asked_reference(settings, pool, labelled, stages) as reference:
+        labeller = Labeller(
+            pool,
+            labelled,
+            reference,
+            fingerprints=reading.fingerprints,
+            descriptions=reading.descriptions,
+        )
         selection = _select(arguments, settings, pool, labeller, stages)
-    finally:
-        if reference is not None:
-            reference.close()
     print(f"Stopped: {selection.reason}.")
     cached = 0 if reference is None else reference.n_cached
     found = f", {cached} labels from the cache" if cached else ""
@@ -167,8 +168,53 @@ def settle_stress(
         model.fit_weights()
 
 
-def reference_for(settings: Settings, pool: Sequence[Frame]) -> Reference | None:
+@contextmanager
+def asked_reference(
+    settings: Settings, pool: Sequence[Frame], labelled: Path, stages: Stages
+) -> Iterator[Reference | ReferencePool | None]:
+    """Yield the calculator that labels what the pool does not, None for a whole pool.
+
+    Labels that arrive before their turn wait in a journal beside the labelled
+    structures; a call that was killed leaves it, and the next one finds them there.
+
+    Raises
+    ------
+    InputError
+        When it is needed and the input file names none, or cannot be used.
+    StoreError
+        When the journal cannot be written.
+    """
+    path = labelled.with_name(f"{labelled.name}.journal")
+    with ExitStack() as stack:
+        journal = None
+        if settings.reference is not None and settings.reference.works_ahead:
+            journal = stack.enter_context(Journal(path))
+        try:
+            reference = reference_for(settings, pool, stages, journal)
+            if reference is not None:
+                stack.callback(reference.close)
+            yield reference
+        except BaseException:
+            if journal is not None and journal.size == HEADER_SIZE:
+                path.unlink()
+            raise
+    path.unlink(missing_ok=True)
+
+
+def reference_for(
+    settings: Settings,
+    pool: Sequence[Frame],
+    stages: Stages,
+    journal: Journal | None = None,
+) -> Reference | ReferencePool | None:
     """Return the calculator that labels what the pool does not.
+
+    Parameters
+    ----------
+    stages
+        Is told how many labels have arrived, while several are waited for.
+    journal
+        Where labels are kept and found again.
 
     Raises
     ------
@@ -178,14 +224,24 @@ def reference_for(settings: Settings, pool: Sequence[Frame]) -> Reference | None
     missing = next((c for c, labels in pool if not is_complete(labels)), None)
     if missing is None:
         return None
-    reference = build_reference(settings)
+    reference = build_reference(
+        settings, watch=lambda done, asked: stages("label", done, asked)
+    )
     if reference is None:
         msg = (
             "the pool holds structures without energy and forces, and the input file "
             "no calculator to ask: add [reference] calculator"
         )
         raise InputError(msg)
-    reference.require(missing)
+    if journal is not None:
+        reference.keep_labels_in(
+            JournalBook(journal, reference.fingerprint, reference.description)
+        )
+    try:
+        reference.require(missing)
+    except BaseException:
+        reference.close()
+        raise
     return reference
 
 

@@ -17,9 +17,10 @@ WORDS = {
     "solve": "solving it",
     "stress": "comparing stresses with energies",
     "predict": "predicting",
+    "label": "waiting for labels",
     "prove": "predicting the proof frames",
 }
-COUNTED = ("describe", "rows", "predict", "prove")
+COUNTED = ("describe", "rows", "predict", "prove", "label")
 
 
 class Stages:

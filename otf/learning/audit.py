@@ -73,7 +73,7 @@ class Auditor:
         self.enabled = enabled
         self._calls: list[int] = []
         self._audits: list[tuple[int, float, int]] = []  # step, sum of squares, number
-        self._tried = 0  # step of the last audit, or of one that got no labels
+        self._tried = 0  # step of the last audit, whether or not it has labels
 
     @property
     def interval(self) -> int:
@@ -107,13 +107,13 @@ class Auditor:
         """Remember a reference call that was no audit."""
         self._calls.append(step)
 
-    def failed(self, step: int) -> None:
-        """Remember an audit that got no labels: the next comes an interval later."""
+    def tried(self, step: int) -> None:
+        """Remember an audit without labels, yet or for ever: the next comes later."""
         self._tried = step
 
     def audited(self, step: int, errors: FloatArray) -> None:
         """Remember an audit; errors are its force components, NaN where unknown."""
-        self._tried = step
+        self._tried = max(step, self._tried)  # later ones may be under way
         known = errors[np.isfinite(errors)]
         self._audits.append((step, float((known**2).sum()), known.size))
 

@@ -32,6 +32,11 @@ class Reason(StrEnum):
         """Return whether the reference is called."""
         return self not in (Reason.DUPLICATE, Reason.GAP, Reason.PREDICT)
 
+    @property
+    def urgent(self) -> bool:
+        """Return whether the atoms must not move on before the labels are there."""
+        return self in (Reason.CRITICAL, Reason.SPECIES)
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -141,8 +146,8 @@ class Policy(Protocol):
         """Learn that a step ended, and e in eV/angstrom where it was evaluated."""
         ...
 
-    def may_call(self, *, critical: bool) -> bool:
-        """Return whether a further call is allowed."""
+    def may_call(self, *, critical: bool, calls: int = 1) -> bool:
+        """Return whether so many further calls are allowed."""
         ...
 
     def state(self) -> Arrays:
@@ -171,7 +176,7 @@ class Calibrated:
     def stepped(self, step: int, error: float | None) -> None:
         """Do nothing: the threshold is fixed."""
 
-    def may_call(self, *, critical: bool) -> bool:
+    def may_call(self, *, critical: bool, calls: int = 1) -> bool:
         """Return True: there is no limit."""
         return True
 
@@ -232,7 +237,7 @@ class History:
     def stepped(self, step: int, error: float | None) -> None:
         """Do nothing: only fits move the threshold."""
 
-    def may_call(self, *, critical: bool) -> bool:
+    def may_call(self, *, critical: bool, calls: int = 1) -> bool:
         """Return True: there is no limit."""
         return True
 
@@ -307,9 +312,9 @@ class Budget:
         bounds = 0.2 * self._largest, 1.2 * self._largest
         self.threshold = float(np.clip(self.threshold, *bounds))
 
-    def may_call(self, *, critical: bool) -> bool:
-        """Return whether a call fits; some are kept for critical steps."""
-        left = self.calls - self.made
+    def may_call(self, *, critical: bool, calls: int = 1) -> bool:
+        """Return whether the calls fit; some are kept for critical steps."""
+        left = self.calls - self.made - calls + 1
         return left > 0 if critical else left > self.reserve * self.calls
 
     def state(self) -> Arrays:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,7 @@ from otf.errors import ReferenceFailure
 from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
 from otf.learning.expectation import MINIMUM_FRAMES, Expectation
+from otf.learning.pending import LabelsUnderWay, PendingLabel, ask
 from otf.learning.policy import Assessment, Reason, decide
 from otf.learning.queue import Queue, under
 from otf.learning.screen import Screen
@@ -26,6 +28,7 @@ from otf.potential import ModelChange, Untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from otf.configuration import Configuration, IntArray, Labels
     from otf.descriptors.interface import Environments
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
     from otf.models.bayesian_linear import BayesianLinear
     from otf.models.interface import FitReport
     from otf.potential import (
+        Answer,
         Arrays,
-        Doubt,
         Prediction,
         ReferenceCalculator,
         Uncertainty,
@@ -96,12 +99,14 @@ class Failure:
     reason : why the reference was called
     configuration : the structure
     text : why there are no labels, in one line
+    files : folder with what its code wrote, None where all codes write
     """
 
     step: int
     reason: Reason
     configuration: Configuration
     text: str
+    files: Path | None = None
 
 
 class _Part(Protocol):
@@ -140,6 +145,8 @@ class LearningOptions:
     minimum_frames : labelled frames a species must be in before it is predicted
     latency : steps after a label at which the model that knows it enters, while the
         fit runs beside; 0 for fits the run waits for
+    label_latency : steps after which the labels of a step that is not urgent are taken
+        in, while the reference works beside; 0 for labels the run waits for
     max_failures : structures without labels that are put aside before a run stops
     second_opinion : whether labels far from the model are computed once more
     """
@@ -151,6 +158,7 @@ class LearningOptions:
     rollback_labels: int = 3
     minimum_frames: int = 3
     latency: int = 0
+    label_latency: int = 0
     max_failures: int = 5
     second_opinion: bool = True
 
@@ -198,9 +206,15 @@ class LearningPotential:
         self._distances = DistanceGate()
         self._queue = Queue()
         self._pending: PendingFit | None = None
+        self._under_way = LabelsUnderWay(self._ask)
         self._surface = 0
         self._last_label = -(10**9)
         self._consecutive = 0
+
+    @property
+    def n_under_way(self) -> int:
+        """Return the number of structures whose labels are computed beside the run."""
+        return len(self._under_way)
 
     # -------------------------------------------------------------- the protocol
     def predict(
@@ -217,19 +231,19 @@ class LearningPotential:
         self._distances.require(c)
         if self.model.n_frames == 0 and not self._queue:
             self._start(c, step)
-        old = None
-        if self._pending is not None and step >= self._pending.due:
-            old = self.model.predict(c)
-            self._enter(step)
+        old = self._catch_up(c, step)
         before, reason = self._judge(c, step)
         first = before if old is None else old
         if reason is Reason.SAMPLE and len(self._queue):
             # A fit is cheaper than a label: learn what waits, and look again.
             self._retrain(step)
             before, reason = self._judge(c, step)
-        if reason.labels:
+        waits = reason.urgent or self.options.label_latency == 0
+        if reason.labels and waits:
             found = self._learn_step(c, before, reason, step, use_labels)
         else:
+            if reason.labels:
+                self._send(c, before, reason, step)
             self._consecutive = 0
             found = replace(before, surface=self._surface)
         errors = self.last.errors
@@ -297,6 +311,8 @@ class LearningPotential:
         reason = decide(assessment, self.rules, since_label=step - self._last_label)
         if reason is Reason.SAMPLE and self._pending is not None:
             return Reason.GAP  # a fit is cheaper than a label, and on its way
+        if reason is Reason.SAMPLE and len(self._under_way) >= self.rules.queue:
+            return Reason.GAP  # what is under way may make it needless
         if reason is Reason.PREDICT and self.auditor.due(step):
             reason = Reason.AUDIT
         critical = reason is Reason.CRITICAL
@@ -311,9 +327,11 @@ class LearningPotential:
 
     # -------------------------------------------------------------- learning
     def _start(self, c: Configuration, step: int) -> None:
-        for k, amplitude in enumerate(self.options.rattles):
-            copy = rattled(c, amplitude, seed=self.options.seed, index=k)
-            self._call(copy, step, Reason.START)
+        copies = [
+            rattled(c, amplitude, seed=self.options.seed, index=k)
+            for k, amplitude in enumerate(self.options.rattles)
+        ]
+        self._call_all(copies, step, Reason.START)
         if not self._queue:
             self._call(c, step, Reason.START)
         if not self._queue:
@@ -333,14 +351,17 @@ class LearningPotential:
     ) -> Prediction:
         """Label a step, fit when it is time, and return what the atoms move on."""
         recent = step - self._last_label < self.options.recent_label
-        urgent = reason in (Reason.CRITICAL, Reason.SPECIES)
-        labels = self._call(c, step, reason, before)
+        urgent = reason.urgent
+        answer = self._ask(c, self._expected(c, before))
+        copy = self._copy(c, step) if reason is Reason.CRITICAL and recent else None
+        answer_of_copy = None if copy is None else self._ask(copy)
+        labels = self._call(c, step, reason, before, answer=answer)
         if labels is None:
             if urgent:
                 raise Untrusted(c, f"no labels of a step that needs them ({reason})")
             return replace(before, surface=self._surface)
-        if reason is Reason.CRITICAL and recent:
-            self._call_rattled(c, step)
+        if copy is not None:
+            self._call(copy, step, reason, answer=answer_of_copy)
         after = before
         waits = self.options.latency > 0 and not urgent
         if waits:
@@ -365,47 +386,136 @@ class LearningPotential:
             uncertainty=before.uncertainty,
         )
 
+    def _ask(self, c: Configuration, expected: Expectation | None = None) -> Answer:
+        return ask(self.reference, c, None if expected is None else expected.doubt)
+
+    def _call_all(
+        self, configurations: Sequence[Configuration], step: int, reason: Reason
+    ) -> int:
+        """Label configurations without a prediction; return how many got labels."""
+        answers = [self._ask(c) for c in configurations]
+        labels = [
+            self._call(c, step, reason, answer=answer)
+            for c, answer in zip(configurations, answers, strict=True)
+        ]
+        return sum(one is not None for one in labels)
+
     def _call(
         self,
         c: Configuration,
         step: int,
         reason: Reason,
         before: Prediction | None = None,
+        *,
+        answer: Answer | None = None,
     ) -> Labels | None:
         """Label a configuration, queue it, and keep all books; None for no labels."""
         try:
-            labels = self.reference.label(c, doubt=self._doubt(c, before))
+            labels = (answer or self._ask(c))()
         except ReferenceFailure as error:
-            self._failed(Failure(step, reason, c, str(error)))
+            self._failed(Failure(step, reason, c, str(error), error.files))
+            self._last_label = step
+            if reason is Reason.AUDIT:
+                self.auditor.tried(step)
             return None
-        self.n_calls += 1
         self.policy.called()
-        audit = reason is Reason.AUDIT
-        if before is not None and audit:
-            self.auditor.audited(step, labels.forces - before.forces)
-        elif reason is not Reason.START:
+        if reason not in (Reason.START, Reason.AUDIT):
             self.auditor.called(step)
-        candidates = None
-        if before is not None and before.uncertainty is not None:
-            candidates = self._learn_errors(c, labels, before, audit=audit)
-        self._queue.add(c, labels, candidates)
         self._last_label = step
-        self._log.decision(
-            Decision(step, reason, self.policy.threshold, c, labels, before)
-        )
+        threshold = self.policy.threshold
+        self._learned(Decision(step, reason, threshold, c, labels, before))
         return labels
 
-    def _doubt(self, c: Configuration, before: Prediction | None) -> Doubt | None:
-        """Return what doubts a label, None where the model is no judge."""
-        if not self.options.second_opinion or before is None:
-            return None
+    def _expected(self, c: Configuration, before: Prediction) -> Expectation | None:
+        """Return what the model expects of a label, None where it is no judge."""
         known = before.uncertainty
-        if known is None or known.forces is None:
+        if not self.options.second_opinion or known is None or known.forces is None:
             return None
         if self.model.n_frames < MINIMUM_FRAMES or self.model.composition_warning(c):
             return None
         errors = self.calibration.errors(c.numbers, known.forces)
-        return Expectation.of(before, errors, self.model.training.noise).doubt
+        return Expectation.of(before, errors, self.model.training.noise)
+
+    def _learned(self, decision: Decision) -> None:
+        """Queue a labelled frame, and learn what the prediction before it was worth."""
+        self.n_calls += 1
+        before, c, labels = decision.before, decision.configuration, decision.labels
+        audit = decision.reason is Reason.AUDIT
+        candidates = None
+        if before is not None:
+            if audit:
+                self.auditor.audited(decision.step, labels.forces - before.forces)
+            candidates = self._learn_errors(decision)
+        self._queue.add(c, labels, candidates)
+        self._log.decision(decision)
+
+    # ---------------------------------------------------------- labels beside the run
+    def _send(
+        self, c: Configuration, before: Prediction, reason: Reason, step: int
+    ) -> None:
+        """Have a step labelled beside the run; the books count the call at once."""
+        self.policy.called()
+        if reason is Reason.AUDIT:
+            self.auditor.tried(step)
+        else:
+            self.auditor.called(step)
+        self._last_label = step
+        due = step + self.options.label_latency
+        threshold = self.policy.threshold
+        expected = self._expected(c, before)
+        self._under_way.send(
+            PendingLabel(step, due, reason, threshold, c, before, expected)
+        )
+
+    def _catch_up(self, c: Configuration, step: int) -> Prediction | None:
+        """Take in labels and fits that are due.
+
+        Returns
+        -------
+        Prediction or None
+            Of the old model, where there is a new one.
+        """
+        n_waiting = len(self._queue)
+        self._collect(step)
+        arrived = len(self._queue) > n_waiting
+        beside = self.options.latency > 0
+        if self._pending is not None and step >= self._pending.due:
+            old = self.model.predict(c)
+            self._enter(step)
+            return old
+        if arrived and beside:
+            self._begin(step)
+        if not arrived or beside or len(self._queue) < self.rules.queue:
+            return None
+        old = self.model.predict(c)
+        self._retrain(step)
+        self._tell_policy()
+        return old
+
+    def _collect(self, step: int | None = None) -> None:
+        """Take in the labels that are due at a step, or all that are under way."""
+        for p, answer in self._under_way.due(step):
+            try:
+                labels = answer()
+            except ReferenceFailure as error:
+                failure = Failure(
+                    p.step, p.reason, p.configuration, str(error), error.files
+                )
+                self._failed(failure)
+                continue
+            self._learned(
+                Decision(
+                    p.step, p.reason, p.threshold, p.configuration, labels, p.before
+                )
+            )
+
+    def wait_for_labels(self) -> int:
+        """Return how many labels were under way, when all of them are in the book."""
+        answers = self._under_way.answers
+        for answer in answers:
+            with suppress(ReferenceFailure):  # it is met again when it is due
+                answer()
+        return len(answers)
 
     def _failed(self, failure: Failure) -> None:
         """Put a structure aside; too many of them, or the very first, end the run.
@@ -426,30 +536,32 @@ class LearningPotential:
                 f"{failure.text}"
             )
         logger.warning("step %d goes on without labels: %s", failure.step, failure.text)
-        self._last_label = failure.step
-        if failure.reason is Reason.AUDIT:
-            self.auditor.failed(failure.step)
 
-    def _learn_errors(
-        self, c: Configuration, labels: Labels, before: Prediction, *, audit: bool
-    ) -> IntArray:
+    def _learn_errors(self, decision: Decision) -> IntArray | None:
         """Calibrate with a labelled prediction; return the candidates it offers."""
+        before = decision.before
+        assert before is not None  # asked by the caller
         known = before.uncertainty
-        assert known is not None  # asked by the caller
+        if known is None:
+            return None
         assert known.forces is not None  # labelled steps are evaluated exactly
         self.calibration.add(
-            c.numbers, labels.forces - before.forces, known.forces, audit=audit
+            decision.configuration.numbers,
+            decision.labels.forces - before.forces,
+            known.forces,
+            audit=decision.reason is Reason.AUDIT,
         )
-        assessment = Assessment(known.errors, known.spilling, self.policy.threshold)
+        assessment = Assessment(known.errors, known.spilling, decision.threshold)
         return np.flatnonzero(assessment.candidates(self.rules))
 
-    def _call_rattled(self, c: Configuration, step: int) -> None:
-        """Label a rattled copy: consecutive steps are near-duplicates."""
-        if not self.options.rattles or not self.policy.may_call(critical=True):
-            return
+    def _copy(self, c: Configuration, step: int) -> Configuration | None:
+        """Return a rattled copy to label too: consecutive steps are near-duplicates."""
+        # One call for the step itself, one for the copy.
+        allowed = self.policy.may_call(critical=True, calls=2)
+        if not self.options.rattles or not allowed:
+            return None
         amplitude = self.options.rattles[0]
-        copy = rattled(c, amplitude, seed=self.options.seed, index=step + CRITICAL_COPY)
-        self._call(copy, step, Reason.CRITICAL)
+        return rattled(c, amplitude, seed=self.options.seed, index=step + CRITICAL_COPY)
 
     def _retrain(self, step: int) -> None:
         """Learn what waits, now; a fit under way is waited for first."""
@@ -487,12 +599,17 @@ class LearningPotential:
     def _enter(self, step: int) -> None:
         """Take the pending fit up, and begin the next with what came meanwhile."""
         self._settle(step)
-        if not self.policy.calibrated:
-            learned = self.model.training.frames[-1].configuration
-            exact = self.model.force_uncertainty(learned)
-            assert exact.forces is not None  # the exact form always has them
-            self.policy.retrained(float(exact.forces.max()))
+        self._tell_policy()
         self._begin(step)
+
+    def _tell_policy(self) -> None:
+        """Tell a policy that follows deviations that of the frame learned last."""
+        if self.policy.calibrated:
+            return
+        learned = self.model.training.frames[-1].configuration
+        exact = self.model.force_uncertainty(learned)
+        assert exact.forces is not None  # the exact form always has them
+        self.policy.retrained(float(exact.forces.max()))
 
     def _settle(self, step: int) -> None:
         """Take up the fit that is under way, if there is one."""
@@ -560,19 +677,21 @@ class LearningPotential:
             Number of frames labelled.
         """
         self._settle(step)
+        self._collect()
         sane = [c for c in frames if _is_sane(c)]
         sane.sort(
             key=lambda c: -float(self.model.spilling(self.model.describe(c)).max())
         )
         chosen = sane[: self.options.rollback_labels]
-        labels = [self._call(c, step, Reason.ROLLBACK) for c in chosen]
+        n_labelled = self._call_all(chosen, step, Reason.ROLLBACK)
         if self._queue:
             self._retrain(step)
-        return sum(one is not None for one in labels)
+        return n_labelled
 
     def finish(self, step: int) -> Verdict:
-        """Learn what still waits in the queue and judge the run."""
+        """Learn what still waits or is under way, and judge the run."""
         self._settle(step)
+        self._collect()
         if self._queue:
             self._retrain(step)
         return self.auditor.verdict(step)
@@ -616,6 +735,7 @@ class LearningPotential:
             "auditor": self.auditor,
             "screen": self._screen,
             "queue": self._queue,
+            "under_way": self._under_way,
         }
 
 

@@ -139,12 +139,30 @@ def _who_answers(settings: Settings) -> list[str]:
 
 
 def _reference(reference: Reference | None) -> list[str]:
-    if reference is None or reference.python is None or reference.restart == "scratch":
+    if reference is None:
         return []
-    return [
-        'restart = "previous" is not possible in another python: remove one of them '
-        "(reference.restart)"
-    ]
+    lines = []
+    if reference.restart != "scratch" and reference.python is not None:
+        lines.append(
+            'restart = "previous" is not possible in another python: remove one of '
+            "them (reference.restart)"
+        )
+    if reference.restart != "scratch" and reference.works_ahead:
+        lines.append(
+            'restart = "previous" needs one label after the other: remove it, or '
+            "workers, latency_steps and executor (reference.restart)"
+        )
+    if reference.executor is None and reference.executor_arguments:
+        lines.append(
+            'executor_arguments need executor, "executorlib" or "dask" '
+            "(reference.executor_arguments)"
+        )
+    if reference.workers > 1 and "directory" in reference.arguments:
+        lines.append(
+            f"the {reference.workers} workers would write into one directory: remove "
+            "it, each gets a folder of its own (reference.arguments.directory)"
+        )
+    return lines
 
 
 def _learning(settings: Settings) -> list[str]:

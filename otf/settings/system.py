@@ -86,6 +86,28 @@ class Reference(Section):
         "structure is never computed twice with the same settings, by whichever run.",
         examples=["~/labels"],
     )
+    workers: Count = Field(
+        default=1,
+        description="Structures that are computed at the same time, each by a process "
+        "of its own.",
+    )
+    latency_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Steps after which the labels of a step that is not critical are "
+        "taken in; the reference works beside the steps between. With 0 the run waits "
+        "for every label.",
+    )
+    executor: Literal["executorlib", "dask"] | None = Field(
+        default=None,
+        description="Package that finds a place for the workers, on a cluster for "
+        "instance; without it they are processes of this machine.",
+        examples=["executorlib"],
+    )
+    executor_arguments: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Keyword arguments of the executor; `class` names one of "
+        "executorlib, `cluster` one of Dask.",
+    )
     python: Text | None = Field(
         default=None,
         description="Python interpreter of another environment that has ASE and the "
@@ -117,6 +139,11 @@ class Reference(Section):
         "as [{ mixing_beta = 0.2 }]; the last one holds for all that follow. Some "
         "calculators have their own.",
     )
+
+    @property
+    def works_ahead(self) -> bool:
+        """Return whether labels are computed beside other work, or beside others."""
+        return self.workers > 1 or self.latency_steps > 0 or self.executor is not None
 
 
 class Output(Section):

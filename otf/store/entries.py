@@ -97,6 +97,7 @@ class Decision:
     error : e, largest calibrated deviation in eV/angstrom, NaN without a model
     threshold : t in eV/angstrom
     max_spilling : largest spilling factor
+    key : of the label, empty when the reference was not called
     label_energy, label_forces, label_stress : eV, (n, 3) eV/angstrom, (6,)
         eV/angstrom^3, of the reference; NaN or None when it was not called
     energy, forces, stress : the same of the model before it learned them, NaN or None
@@ -111,6 +112,7 @@ class Decision:
     error: float
     threshold: float
     max_spilling: float
+    key: str = ""
     label_energy: float = np.nan
     label_forces: FloatArray | None = None
     label_stress: FloatArray | None = None

@@ -21,7 +21,12 @@ LARGEST_FILE = 20_000_000  # bytes; wave functions and densities tell nobody any
 
 
 def put_aside(
-    folder: RunFolder, configuration: Configuration, *, step: int, text: str
+    folder: RunFolder,
+    configuration: Configuration,
+    *,
+    step: int,
+    text: str,
+    files: Path,
 ) -> Path:
     """Write a structure, why it has no labels, and the files of its code.
 
@@ -35,6 +40,8 @@ def put_aside(
         Of the call.
     text
         One line.
+    files
+        Folder the code wrote into; need not exist.
 
     Returns
     -------
@@ -52,8 +59,8 @@ def put_aside(
             number += 1
         place.mkdir(parents=True)
         (place / "reason.txt").write_text(f"{text}\n")
-        for file in _small_files(folder.reference):
-            copy = place / "files" / file.relative_to(folder.reference)
+        for file in _small_files(files):
+            copy = place / "files" / file.relative_to(files)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, copy)
     unknown = Labels(

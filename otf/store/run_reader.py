@@ -52,7 +52,9 @@ class RunView:
     ----------
     folder : of the run
     start : what was asked for
-    labels : every label paid for, those of superseded steps too
+    labels : every label paid for, those of superseded steps too: in the order of the
+        decisions that asked for them, then the others; the journal has them as they
+        arrived
     descriptions : what the fingerprints of labels stand for
     decisions, retrains, failures, rollbacks, stages, resumes : in order
     thermo : columns of the table by name
@@ -113,7 +115,7 @@ class RunView:
         return cls(
             folder=folder,
             start=starts[-1],
-            labels=_only(Label, entries),
+            labels=as_asked(_only(Label, entries), _only(Decision, entries)),
             descriptions={m.fingerprint: m.description for m in _only(Method, entries)},
             decisions=_only(Decision, entries),
             retrains=_only(Retrain, entries),
@@ -149,6 +151,14 @@ def standing(records: Iterable[Record]) -> list[Entry]:
             ]
         kept.append((record.offset, entry))
     return [entry for _, entry in kept]
+
+
+def as_asked(labels: list[Label], decisions: list[Decision]) -> list[Label]:
+    """Return labels in the order of their decisions; those without one come last."""
+    places: dict[str, int] = {}
+    for place, decision in enumerate(decisions):
+        places.setdefault(decision.key, place)
+    return sorted(labels, key=lambda label: places.get(label.key, len(places)))
 
 
 def _only(cls: type[_E], entries: list[Entry]) -> list[_E]:

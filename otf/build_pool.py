@@ -1,0 +1,70 @@
+"""The reference of the input file, where several labels are computed at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from otf.calculators.clusters import make_cluster
+from otf.calculators.executor import Lane, ReferencePool, Remote, Repeating
+from otf.calculators.reference import Reference
+from otf.calculators.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otf.calculators.code import Code
+    from otf.calculators.executor import Interruptible
+    from otf.calculators.worker import Order
+    from otf.settings.system import Reference as ReferenceSection
+    from otf.store.label_cache import LabelCache
+
+
+def build_pool(
+    section: ReferenceSection,
+    code: Code,
+    order: Order,
+    *,
+    cache: LabelCache | None,
+    watch: Callable[[int, int], None] | None,
+) -> ReferencePool:
+    """Return as many references as the input file has workers.
+
+    Parameters
+    ----------
+    order
+        What every worker builds, each in a folder of its own below that of the order.
+    cache
+        Labels all runs share.
+    watch
+        Called with the labels that have arrived and those asked for.
+
+    Raises
+    ------
+    InputError
+        When the executor cannot be used.
+    """
+    cluster = None
+    if section.executor is not None:
+        cluster = make_cluster(
+            section.executor, section.executor_arguments, size=section.workers
+        )
+
+    def caller(mine: Order) -> Interruptible:
+        if cluster is None:
+            return Worker(mine, time_limit=section.time_limit_s)
+        return Remote(cluster.executor, mine, time_limit=section.time_limit_s)
+
+    def lane(number: int) -> Lane:
+        root = order.directory
+        directory = None if root is None else root / str(number)
+        steady = Repeating(caller(replace(order, directory=directory)))
+        reference = Reference(code, caller=steady, retries=section.retries, cache=cache)
+        return Lane(reference, steady, directory)
+
+    return ReferencePool(
+        code,
+        [lane(number) for number in range(1, section.workers + 1)],
+        watch=watch,
+        release=None if cluster is None else cluster.close,
+    )
