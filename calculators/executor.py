@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 LOSSES = 3
 _GLANCE = 0.2  # seconds between two looks at whether something has arrived
+_DELAY = 60.0  # seconds a shared file system may take to show a new file
 _HEARTBEAT = 1.0  # seconds between two looks at whether anybody still waits
 
 
@@ -217,11 +218,12 @@ def _while_asked(worker: Worker, token: Path | None) -> Iterator[None]:
     over = threading.Event()
 
     def watch(token: Path) -> None:
-        seen = False  # a file of another machine may take a while to appear
+        # A file of another machine may take a while to appear.
+        patient_until = time.monotonic() + _DELAY
         while not over.wait(_HEARTBEAT):
             if token.exists():
-                seen = True
-            elif seen:
+                patient_until = 0.0
+            elif time.monotonic() > patient_until:
                 worker.interrupt()
 
     if token is not None:

@@ -196,6 +196,16 @@ def test_a_structure_that_is_under_way_is_not_computed_twice(pool, tmp_path):
     assert (tmp_path / "calls-0.5").read_text() == "x"
 
 
+def workers_alive():
+    """Return the workers among the processes of these tests."""
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE
+        and "otf.calculators.worker" in child.cmdline()
+    ]
+
+
 def test_closing_ends_what_hangs_and_leaves_no_process(pool, tmp_path):
     one, _ = pool(2)
     for seed in range(4):
@@ -205,12 +215,21 @@ def test_closing_ends_what_hangs_and_leaves_no_process(pool, tmp_path):
     begun = time.monotonic()
     one.close()
     assert time.monotonic() - begun < 10.0
-    commands = [
-        " ".join(child.cmdline())
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE
-    ]
-    assert not any("otf.calculators.worker" in command for command in commands)
+    assert not workers_alive()
+
+
+def test_closing_ends_what_hangs_on_an_executor(pool, tmp_path):
+    executor = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    one, _ = pool(1, executor=executor, release=executor.shutdown)
+    one.begin(structure(HANGS))
+    while not (tmp_path / "calls-30").exists():
+        time.sleep(0.05)
+    assert workers_alive()
+    time.sleep(2.0)  # the process there has seen that it is asked
+    begun = time.monotonic()
+    one.close()
+    assert time.monotonic() - begun < 10.0
+    assert not workers_alive()
 
 
 def test_who_waits_is_told_how_many_have_arrived(pool):
