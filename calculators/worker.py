@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from otf.calculators.serving import Answer
 
 PATIENCE = 5.0  # seconds a process is given to end itself
+# Seconds a process is given to be ready, where one calculation is given less: a busy
+# file system makes a start of minutes of one of a second.
+START = 120.0
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # no code ends itself like this
 
 
@@ -115,13 +118,14 @@ class Worker:
                 ) from error
         self.n_started += 1
         self._connection = Connection(near.detach())
-        self._ask(self._plain_order())
+        limit = self.time_limit
+        self._ask(self._plain_order(), None if limit is None else max(limit, START))
 
     def call(self, configuration: Configuration, attempt: int) -> Results:
         """Return the results of one call (see the protocol)."""
         self.start()
         try:
-            return self._ask((attempt, structure_of(configuration)))
+            return self._ask((attempt, structure_of(configuration)), self.time_limit)
         except CallFailed:
             self.close()
             raise
@@ -146,17 +150,17 @@ class Worker:
         if process is not None and process.poll() is None:
             end_tree(process)
 
-    def _ask(self, request: object) -> Results:
+    def _ask(self, request: object, limit: float | None) -> Results:
         """Send a request and wait for its answer."""
         process, connection = self._process, self._connection
         assert process is not None  # it was started
         assert connection is not None  # likewise
         try:
             connection.send(request)
-            if not connection.poll(self.time_limit):
+            if not connection.poll(limit):
                 end_tree(process)
                 raise CallFailed(
-                    f"no answer within {self.time_limit:g} s (input file: [reference] "
+                    f"no answer within {limit:g} s (input file: [reference] "
                     "time_limit_s); the code and all it had started were ended"
                 )
             word, content = connection.recv()

@@ -184,10 +184,25 @@ def everything(folder):
 KILL = """
 folder = RunFolder(Path(sys.argv[1]) / "killed")
 random.seed(1)
+
+
+def size():
+    return folder.journal.stat().st_size if folder.journal.exists() else 0
+
+
+def a_moment(k):
+    if k % 2:  # also before the run has got anywhere
+        time.sleep(random.uniform(0.0, 0.12))
+        return
+    enough, begun = size() + random.randrange(20_000), time.monotonic()
+    while size() < enough and time.monotonic() < begun + 10.0:
+        time.sleep(0.001)
+
+
 saved = [0]
 for k in range(20):
     child = fork(lambda: run(folder, 10**6))
-    time.sleep(random.uniform(0.0, 0.12))
+    a_moment(k)
     os.kill(child, signal.SIGKILL)
     assert outcome(child) == -signal.SIGKILL
     saved.append(check(folder))
