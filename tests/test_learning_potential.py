@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -504,7 +506,7 @@ class Ahead:
         self.asked = []
         self.waited_for = []
 
-    def begin(self, configuration):
+    def begin(self, configuration, *, doubt=None):
         self.asked.append(configuration)
 
         def answer():
@@ -513,7 +515,7 @@ class Ahead:
 
         return answer
 
-    def label(self, configuration):
+    def label(self, configuration, *, doubt=None):
         return self.begin(configuration)()
 
     def fingerprint(self, configuration):
@@ -535,7 +537,7 @@ def beside(reference, *, rules=None, **options):
 
 def test_the_copies_of_a_start_are_asked_for_together(reference):
     class Watching(Ahead):
-        def begin(self, configuration):
+        def begin(self, configuration, *, doubt=None):
             assert not self.waited_for
             return super().begin(configuration)
 
@@ -638,7 +640,7 @@ def test_a_critical_step_and_its_copy_are_asked_for_together(reference):
     waited = len(ahead.waited_for)
     begin = ahead.begin
 
-    def watching(configuration):
+    def watching(configuration, *, doubt=None):
         assert len(ahead.waited_for) == waited
         return begin(configuration)
 
@@ -720,3 +722,36 @@ def test_calls_under_way_count_for_the_budget(reference):
     for step in range(1, 200):
         potential.predict([silicon(0.2, seed=step)], step=step)
     assert len(potential.reference.asked) == 3
+
+
+def test_a_label_under_way_is_doubted_by_what_was_expected_when_it_was_sent(reference):
+    """A resumed run asks for it again, with a model that has learned meanwhile."""
+    doubts = []
+
+    class Doubted(Ahead):
+        def begin(self, configuration, *, doubt=None):
+            doubts.append(doubt)
+            return super().begin(configuration)
+
+    rules = Rules(critical_ratio=1e9, critical_spilling=1.0)
+    potential, _ = learning(
+        Doubted(reference), threshold=0.25, rules=rules, label_latency=15
+    )
+    potential.learn(
+        [(c, reference.label(c)) for c in (silicon(0.15, seed=k) for k in range(12))], 0
+    )
+    wild = silicon(0.3, seed=99)
+    potential.predict([wild], step=20)
+    sent = doubts[-1]
+    other, _ = learning(
+        Doubted(reference), threshold=0.25, rules=rules, label_latency=15
+    )
+    other.model = potential.model
+    other.restore(potential.state())
+    again, true = doubts[-1], reference.label(wild)
+    assert again is not sent
+    for shift in (0.0, 1.0, 100.0):
+        wrong = replace(true, energy=true.energy + shift)
+        assert again(wrong) == sent(wrong)
+    assert sent(true) is None
+    assert "the energy is" in sent(wrong)

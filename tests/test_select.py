@@ -62,7 +62,7 @@ class Counting:
         self.fails = fails
         self.name = name
 
-    def label(self, configuration):
+    def label(self, configuration, *, doubt=None):
         self.n_calls += 1
         if self.n_calls in self.fails:
             raise ReferenceFailure("no convergence")
@@ -159,7 +159,7 @@ def test_every_label_is_on_the_disk_before_the_next_is_asked_for(settings, tmp_p
     pool = silicon(5, seed=1)
 
     class Watching(Counting):
-        def label(self, configuration):
+        def label(self, configuration, *, doubt=None):
             stored = read_frames(path) if path.exists() else []
             assert len(stored) == self.n_calls
             return super().label(configuration)
