@@ -77,12 +77,10 @@ def structure(mood: float, seed: int = 0) -> Configuration:
 class Book(dict):
     """Labels in the order of their arrival."""
 
-    key = staticmethod(label_key)
-
     def find(self, key):
         return self.get(key)
 
-    def add(self, key, configuration, labels, seconds):
+    def add(self, key, configuration, labels, seconds, *, cached=False, doubt=""):
         assert key not in self
         self[key] = labels
 
