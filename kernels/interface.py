@@ -18,7 +18,11 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 Array = Any  # numpy.ndarray
-Device = Literal["reference", "cpu"]
+Device = Literal["reference", "cpu", "gpu"]
+
+
+class DeviceMissing(RuntimeError):  # noqa: N818 - what is so, not what went wrong
+    """What a machine lacks to run the kernels of a device."""
 
 
 class RadialTable(NamedTuple):
@@ -337,9 +341,15 @@ class Backend(NamedTuple):
     kernels: Kernels
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def load(device: Device) -> Backend:
-    """Return the backend of one device; the one place that knows devices."""
+    """Return the backend of one device; the one place that knows devices.
+
+    Raises
+    ------
+    DeviceMissing
+        When there is no GPU, or no CuPy to reach it.
+    """
     import numpy
     import scipy.linalg
 
@@ -351,4 +361,25 @@ def load(device: Device) -> Backend:
         from otf.kernels import cpu
 
         return Backend(numpy, scipy.linalg, cpu)
-    raise ValueError(f"unknown device {device!r}: choose 'cpu' or 'reference'")
+    if device == "gpu":
+        return _gpu()
+    raise ValueError(f"unknown device {device!r}: choose 'cpu', 'gpu' or 'reference'")
+
+
+def _gpu() -> Backend:
+    try:
+        import cupy
+    except ImportError as error:
+        raise DeviceMissing(
+            "the device 'gpu' needs CuPy: pip install 'otf-md[gpu]'"
+        ) from error
+    # Without a driver CuPy imports, and fails at its first array.
+    if not cupy.is_available():
+        raise DeviceMissing(
+            "the device 'gpu' needs an NVIDIA GPU with its driver, and CuPy finds none"
+        )
+    import cupyx.scipy.linalg
+
+    from otf.kernels.gpu import CupyLauncher, GpuKernels
+
+    return Backend(cupy, cupyx.scipy.linalg, GpuKernels(CupyLauncher()))

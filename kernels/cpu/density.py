@@ -5,7 +5,6 @@ from numba import njit
 
 from otf.kernels.cpu.pairs import (
     OPTIONS,
-    harmonic_norms,
     harmonics,
     harmonics_scratch,
     harmonics_slope,
@@ -13,6 +12,7 @@ from otf.kernels.cpu.pairs import (
     read_radial,
     read_radial_slope,
 )
+from otf.kernels.norms import harmonic_norms
 
 # Pairs whose harmonics are computed together where they are not those of one centre.
 BLOCK = 32

@@ -4,9 +4,6 @@ numba's cache does not notice that a function called by a cached kernel has chan
 remove the __pycache__ folders after editing this file.
 """
 
-from functools import lru_cache
-from math import factorial
-
 import numpy as np
 from numba import njit
 
@@ -18,17 +15,6 @@ OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": Fal
 # Below this distance the direction is scaled down to zero instead of dividing by zero;
 # all h_nl of l > 0 vanish there.
 TINY = 1e-10
-
-
-@lru_cache(maxsize=16)
-def harmonic_norms(l_max):
-    """Return the factors (L + 1, L + 1) of d^m P_l/dz^m in real Y_lm."""
-    norms = np.zeros((l_max + 1, l_max + 1))
-    for order in range(l_max + 1):
-        for m in range(order + 1):
-            ratio = factorial(order - m) / factorial(order + m) * (2.0 if m else 1.0)
-            norms[order, m] = np.sqrt((2 * order + 1) / (4 * np.pi) * ratio)
-    return norms
 
 
 @njit(**OPTIONS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from otf.potential import Prediction
     from otf.store.model_file import Deviation, Proof
 
-# A backend joins by joining the devices of the kernels.
-BACKENDS: tuple[Device, ...] = get_args(Device)
+# "gpu" joins once descriptors and models keep their arrays where its kernels run.
+BACKENDS: tuple[Device, ...] = ("reference", "cpu")
 DEFAULT: Device = "cpu"
 FEWEST, MOST = 5, 8
 RATTLE = 0.05  # angstrom, of the copies that fill up a small proof

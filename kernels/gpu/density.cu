@@ -1,0 +1,167 @@
+// The neighbour density in radial functions and harmonics, and its derivatives.
+//
+// TILE pairs are prepared together in shared memory, FEW where more is kept of each.
+
+#define FEW (TILE / 4)
+#define N_C (N_M * N_MAX)
+#define PER_THREAD ((N_C + BLOCK - 1) / BLOCK)
+
+// c_i of one species: a block an atom and species, a thread some coefficients.
+extern "C" __global__ void __launch_bounds__(BLOCK) expand(
+    const integer *__restrict__ start, const integer *__restrict__ species,
+    const double *__restrict__ vector, const double *__restrict__ distance,
+    const double *__restrict__ values, integer nodes, double cutoff,
+    const double *__restrict__ norms, double *__restrict__ c)
+{
+    __shared__ int chosen[BLOCK];
+    __shared__ integer interval[TILE];
+    __shared__ real weights[TILE][6], y[TILE][N_M + 1], h[TILE][N_H + 1];
+    const integer low = start[blockIdx.x], high = start[blockIdx.x + 1];
+    int harmonic[PER_THREAD], radial[PER_THREAD];
+    real sums[PER_THREAD];
+#pragma unroll
+    for (int q = 0; q < PER_THREAD; q++) {
+        const int index = threadIdx.x + q * BLOCK;
+        harmonic[q] = index < N_C ? index / N_MAX : 0;
+        radial[q] = order_of(harmonic[q]) * N_MAX + index % N_MAX;
+        sums[q] = 0;
+    }
+    for (integer base = low; base < high; base += BLOCK) {
+        const integer own = base + threadIdx.x;
+        const bool wanted = own < high && species[own] == (integer)blockIdx.y
+            && distance[own] < cutoff;
+        const int n_chosen = choose(wanted, chosen);
+        for (int first = 0; first < n_chosen; first += TILE) {
+            const int n = n_chosen - first < TILE ? n_chosen - first : TILE;
+            if (threadIdx.x < n) {
+                const integer p = base + chosen[first + threadIdx.x];
+                const Place place = place_of(distance[p], nodes, cutoff);
+                real u[3], *to = y[threadIdx.x];
+                direction(vector + 3 * p, distance[p], u);
+                Harmonics harmonics(u);
+                interval[threadIdx.x] = place.interval;
+#pragma unroll
+                for (int k = 0; k < 6; k++)
+                    weights[threadIdx.x][k] = place.value[k];
+#pragma unroll
+                for (int order = 0; order < N_L; order++) {
+                    harmonics.enter(order);
+                    harmonics.each(order, norms, [&](int m, real value, real, real, real) {
+                        to[m] = value;
+                    });
+                }
+            }
+            __syncthreads();
+            // neighbouring threads read neighbouring numbers of the table
+            for (int k = threadIdx.x; k < n * N_H; k += BLOCK) {
+                const int p = k / N_H, column = k % N_H;
+                h[p][column] = read_table(values, interval[p], weights[p], column);
+            }
+            __syncthreads();
+            for (int p = 0; p < n; p++)
+#pragma unroll
+                for (int q = 0; q < PER_THREAD; q++)
+                    sums[q] += y[p][harmonic[q]] * h[p][radial[q]];
+            __syncthreads(); // before the next tile is written
+        }
+    }
+    double *out = c + ((integer)blockIdx.x * gridDim.y + blockIdx.y) * N_C;
+#pragma unroll
+    for (int q = 0; q < PER_THREAD; q++) {
+        const int index = threadIdx.x + q * BLOCK;
+        if (index < N_C)
+            out[index] = sums[q];
+    }
+}
+
+// The gradient of sum_i U_i(c_i) by the pair vectors: a block an atom, a thread a pair.
+extern "C" __global__ void __launch_bounds__(BLOCK) add_pair_gradient(
+    const integer *__restrict__ start, const integer *__restrict__ species,
+    const double *__restrict__ vector, const double *__restrict__ distance,
+    const double *__restrict__ values, integer nodes, double cutoff,
+    const double *__restrict__ norms, const double *__restrict__ slopes,
+    integer n_species, double *__restrict__ out)
+{
+    const integer high = start[blockIdx.x + 1];
+    for (integer p = start[blockIdx.x] + threadIdx.x; p < high; p += BLOCK) {
+        if (distance[p] >= cutoff)
+            continue;
+        const double *w = slopes + (blockIdx.x * n_species + species[p]) * N_C;
+        const Place place = place_of(distance[p], nodes, cutoff);
+        real u[3], radial = 0, x0 = 0, x1 = 0, x2 = 0;
+        const real inverse = direction(vector + 3 * p, distance[p], u);
+        Harmonics harmonics(u);
+#pragma unroll
+        for (int order = 0; order < N_L; order++) {
+            real h[N_MAX], d[N_MAX];
+#pragma unroll
+            for (int n = 0; n < N_MAX; n++) {
+                const int column = order * N_MAX + n;
+                h[n] = read_table(values, place.interval, place.value, column);
+                d[n] = read_table(values, place.interval, place.slope, column);
+            }
+            harmonics.enter(order);
+            harmonics.each(order, norms, [&](int m, real y, real dx, real dy, real dz) {
+                real s = 0, t = 0;
+#pragma unroll
+                for (int n = 0; n < N_MAX; n++) {
+                    s += (real)w[m * N_MAX + n] * h[n];
+                    t += (real)w[m * N_MAX + n] * d[n];
+                }
+                radial += t * y;
+                x0 += s * dx;
+                x1 += s * dy;
+                x2 += s * dz;
+            });
+        }
+        radial -= (x0 * u[0] + x1 * u[1] + x2 * u[2]) * inverse;
+        out[3 * p] += radial * u[0] + x0 * inverse;
+        out[3 * p + 1] += radial * u[1] + x1 * inverse;
+        out[3 * p + 2] += radial * u[2] + x2 * inverse;
+    }
+}
+
+// d(h_nl Y_lm)/d(vector): a block FEW pairs, threads write neighbouring numbers.
+extern "C" __global__ void __launch_bounds__(BLOCK) pair_derivatives(
+    integer n_pairs, const double *__restrict__ vector,
+    const double *__restrict__ distance, const double *__restrict__ values,
+    integer nodes, double cutoff, const double *__restrict__ norms,
+    double *__restrict__ out)
+{
+    __shared__ Place places[FEW];
+    // what the slope and the value of h are multiplied by
+    __shared__ real along[FEW][3][N_M], across[FEW][3][N_M];
+    const integer first = (integer)blockIdx.x * FEW;
+    const int n = n_pairs - first < FEW ? n_pairs - first : FEW;
+    if (threadIdx.x < n) {
+        const integer p = first + threadIdx.x;
+        const bool near = distance[p] < cutoff;
+        real u[3], (*radial)[N_M] = along[threadIdx.x];
+        real(*tangential)[N_M] = across[threadIdx.x];
+        const real inverse = direction(vector + 3 * p, distance[p], u);
+        places[threadIdx.x] = place_of(near ? distance[p] : 0.0, nodes, cutoff);
+        Harmonics harmonics(u);
+#pragma unroll
+        for (int order = 0; order < N_L; order++) {
+            harmonics.enter(order);
+            harmonics.each(order, norms, [&](int m, real y, real dx, real dy, real dz) {
+                const real g[3] = {dx, dy, dz};
+                const real part = dx * u[0] + dy * u[1] + dz * u[2];
+#pragma unroll
+                for (int k = 0; k < 3; k++) {
+                    radial[k][m] = near ? y * u[k] : (real)0;
+                    tangential[k][m] = near ? (g[k] - part * u[k]) * inverse : (real)0;
+                }
+            });
+        }
+    }
+    __syncthreads();
+    for (int index = threadIdx.x; index < n * 3 * N_C; index += BLOCK) {
+        const int p = index / (3 * N_C), k = index / N_C % 3, m = index / N_MAX % N_M;
+        const int column = order_of(m) * N_MAX + index % N_MAX;
+        const Place &place = places[p];
+        const real h = read_table(values, place.interval, place.value, column);
+        const real d = read_table(values, place.interval, place.slope, column);
+        out[3 * N_C * first + index] = d * along[p][k][m] + h * across[p][k][m];
+    }
+}

@@ -1,0 +1,485 @@
+"""The kernels of ``otf.kernels.interface`` by CUDA C programs; documented there.
+
+What they take and return lives where the launcher runs: tables and weights as well.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from otf.kernels.gpu.launcher import Program
+from otf.kernels.noise import check_key
+from otf.kernels.norms import harmonic_norms
+
+WARP = 32
+THREADS = 128  # of a block where nothing else asks for another number
+# Shared memory for a tile of pairs in bytes; a block may have 48 kB of it.
+TILE_MEMORY = 40_000
+
+
+class GpuKernels:
+    """All kernels, run by a launcher.
+
+    Sums have one order: results do not depend on how blocks and threads are scheduled.
+
+    Parameters
+    ----------
+    launcher
+        Which compiles and starts programs.
+    real
+        'double' or 'float', the arithmetic of pairs and spectra; numbers in memory, and
+        all that follows the spectrum, are double.
+    """
+
+    def __init__(self, launcher, *, real="double"):
+        if real not in ("double", "float"):
+            raise ValueError(f"real must be 'double' or 'float', got {real!r}")
+        self._launcher = launcher
+        self._xp = launcher.xp
+        self._real = real
+        self._norms = lru_cache(maxsize=16)(
+            lambda l_max: self._xp.asarray(harmonic_norms(l_max))
+        )
+
+    # ----------------------------------------------------------------------- pairs
+
+    def within(self, low, start, neighbor, offset, positions, cutoff):
+        start, neighbor = self._indices(start), self._indices(neighbor)
+        offset, positions = self._numbers(offset), self._numbers(positions)
+        program, n = Program("neighbors", WARP), len(start) - 1
+        given = low, start, neighbor, offset, positions, float(cutoff)
+        counts = self._xp.empty(n, dtype=np.int64)
+        self._run(program, "count_near", (n,), *given, counts)
+        first = self._starts(counts)
+        n_near = int(first[-1])
+        near = self._xp.empty(n_near, dtype=np.int64)
+        vector, distance = self._xp.empty((n_near, 3)), self._xp.empty(n_near)
+        self._run(program, "write_near", (n,), *given, first, near, vector, distance)
+        return first, near, vector, distance
+
+    def expand(self, start, species, vector, distance, table, n_species):
+        _, _, n_l, n_max = table.values.shape
+        n = len(start) - 1
+        c = self._xp.empty((n, n_species, n_l * n_l, n_max))
+        self._run(
+            self._density(table),
+            "expand",
+            (n, n_species),
+            *self._pairs(start, species, vector, distance),
+            *self._table(table),
+            self._norms(n_l - 1),
+            c,
+        )
+        return c
+
+    def add_pair_gradient(self, start, species, vector, distance, table, weights, out):
+        self._run(
+            self._density(table),
+            "add_pair_gradient",
+            (len(start) - 1,),
+            *self._pairs(start, species, vector, distance),
+            *self._table(table),
+            self._norms(table.values.shape[2] - 1),
+            self._numbers(weights),
+            weights.shape[1],
+            self._changed(out),
+        )
+
+    def pair_derivatives(self, vector, distance, table):
+        _, _, n_l, n_max = table.values.shape
+        program, n = self._density(table), len(distance)
+        out = self._xp.empty((n, 3, n_l * n_l, n_max))
+        self._run(
+            program,
+            "pair_derivatives",
+            (_ratio(n, _few(program)),),
+            n,
+            self._numbers(vector),
+            self._numbers(distance),
+            *self._table(table),
+            self._norms(n_l - 1),
+            out,
+        )
+        return out
+
+    def overlap(self, start, species, distance, table, n_species):
+        _, _, n_l, n_max = table.values.shape
+        n = len(start) - 1
+        out = self._xp.empty((n, n_species, n_l, n_max * (n_max + 1) // 2))
+        self._run(
+            self._overlaps(table),
+            "overlap",
+            (n, n_species),
+            self._indices(start),
+            self._indices(species),
+            self._numbers(distance),
+            *self._table(table),
+            out,
+        )
+        return out
+
+    def add_overlap_gradient(
+        self, start, species, vector, distance, table, weights, out
+    ):
+        self._run(
+            self._overlaps(table),
+            "add_overlap_gradient",
+            (len(start) - 1,),
+            *self._pairs(start, species, vector, distance),
+            *self._table(table),
+            self._numbers(weights),
+            weights.shape[1],
+            self._changed(out),
+        )
+
+    def overlap_derivatives(self, vector, distance, table):
+        _, _, n_l, n_max = table.values.shape
+        program, n = self._overlaps(table), len(distance)
+        out = self._xp.empty((n, 3, n_l, n_max * (n_max + 1) // 2))
+        self._run(
+            program,
+            "overlap_derivatives",
+            (_ratio(n, _few(program)),),
+            n,
+            self._numbers(vector),
+            self._numbers(distance),
+            *self._table(table),
+            out,
+        )
+        return out
+
+    def pair_potential(self, start, neighbor, kind, vector, distance, table):
+        n, (n_species, _, intervals, _) = len(start) - 1, table.smooth.shape
+        energies, forces = self._xp.empty(n), self._xp.empty((n, 3))
+        strains, strain = self._xp.empty((n, 6)), self._xp.zeros(6)
+        self._run(
+            Program("pair_potential", 2 * WARP),
+            "pair_potential",
+            (n,),
+            self._indices(start),
+            self._indices(neighbor),
+            self._indices(kind),
+            self._numbers(vector),
+            self._numbers(distance),
+            self._numbers(table.bare),
+            self._numbers(table.smooth),
+            n_species,
+            intervals,
+            float(table.cutoff),
+            energies,
+            forces,
+            strains,
+        )
+        self._add_columns(strains, strain)
+        return energies, forces, strain
+
+    # -------------------------------------------------------------------- spectrum
+
+    def spectrum_full(self, c, weights):
+        n, n_species, _, n_max = c.shape
+        n_a, n_l = n_species * n_max, len(weights)
+        out = self._xp.empty((n, n_l * n_a * (n_a + 1) // 2))
+        given = self._numbers(c), self._numbers(weights)
+        self._spectrum("spectrum_full", n, n_species, n_l, n_max, *given, out)
+        return out
+
+    def adjoint_full(self, c, weights, gradient):
+        n, n_species, _, n_max = c.shape
+        out = self._xp.empty(c.shape)
+        given = (self._numbers(x) for x in (c, weights, gradient))
+        self._spectrum("adjoint_full", n, n_species, len(weights), n_max, *given, out)
+        return out
+
+    def spectrum_reduced(self, c, weights):
+        n, n_species, _, n_max = c.shape
+        n_l = len(weights)
+        out = self._xp.empty((n, n_l * n_species * n_max * n_max))
+        given = (self._numbers(x) for x in (c, c.sum(axis=1), weights))
+        self._spectrum("spectrum_reduced", n, n_species, n_l, n_max, *given, out)
+        return out
+
+    def adjoint_reduced(self, c, weights, gradient):
+        n, n_species, _, n_max = c.shape
+        out = self._xp.empty(c.shape)
+        given = (self._numbers(x) for x in (c, c.sum(axis=1), weights, gradient))
+        self._spectrum(
+            "adjoint_reduced", n, n_species, len(weights), n_max, *given, out
+        )
+        return out
+
+    def jacobian_full(self, owner, c, weights, species, derivatives):
+        _, n_species, _, n_max = c.shape
+        n, n_a, n_l = len(owner), n_species * n_max, len(weights)
+        out = self._xp.empty((n, n_l * n_a * (n_a + 1) // 2))
+        self._spectrum(
+            "jacobian_full",
+            n,
+            n_species,
+            n_l,
+            n_max,
+            self._indices(owner),
+            self._numbers(c),
+            self._numbers(weights),
+            int(species),
+            self._numbers(derivatives),
+            out,
+        )
+        return out
+
+    # ------------------------------------------------------------------ covariance
+
+    def softened(self, features, softening):
+        features = self._numbers(features)
+        n, q = features.shape
+        directions, rho = self._xp.empty((n, q)), self._xp.empty(n)
+        self._powers("softened", n, features, q, float(softening), directions, rho)
+        return directions, rho
+
+    def softened_gradient(self, features, softening, slope, own):
+        features, slope = self._numbers(features), self._numbers(slope)
+        n, q = features.shape
+        out = self._xp.empty((n, q))
+        given = features, q, float(softening), slope, self._numbers(own)
+        self._powers("softened_gradient", n, *given, out)
+        return out
+
+    def weighted_power(self, k, weights, exponent):
+        n, n_columns = k.shape
+        out = self._xp.empty(n)
+        given = self._changed(k), n_columns, self._numbers(weights), int(exponent)
+        self._powers("weighted_power", n, *given, out)
+        return out
+
+    # ------------------------------------------------------------------------ sums
+
+    def add_forces(self, low, start, neighbor, vector, gradient, forces, strain):
+        xp, n, n_centres = self._xp, len(forces), len(start) - 1
+        start, neighbor = self._indices(start), self._indices(neighbor)
+        vector, gradient = self._numbers(vector), self._numbers(gradient)
+        incoming = xp.argsort(neighbor, kind="stable")
+        last = xp.searchsorted(neighbor[incoming], xp.arange(n + 1))
+        program = Program("rows", WARP)
+        self._run(
+            program,
+            "add_forces",
+            (n,),
+            low,
+            n_centres,
+            start,
+            neighbor,
+            self._indices(last),
+            self._indices(incoming),
+            gradient,
+            self._changed(forces),
+        )
+        strains = xp.empty((n_centres, 6))
+        self._run(
+            program, "centre_strains", (n_centres,), start, vector, gradient, strains
+        )
+        self._add_columns(strains, self._changed(strain))
+
+    def merge_rows(self, centres, start, neighbor, vector, derivatives):
+        xp = self._xp
+        centres, start = self._indices(centres), self._indices(start)
+        neighbor = self._indices(neighbor)
+        n, n_columns = len(centres), derivatives.shape[2]
+        # Pairs of a centre are sorted by neighbour: images of one follow each other.
+        owner = xp.searchsorted(start, xp.arange(len(neighbor)), side="right") - 1
+        is_new = neighbor != centres[owner]
+        is_new[1:] &= (neighbor[1:] != neighbor[:-1]) | (owner[1:] != owner[:-1])
+        first, targets = self._starts(is_new)[start], neighbor[is_new]
+        sums = xp.empty((3 * len(targets) + 6 * n, n_columns))
+        self._run(
+            Program("rows", THREADS),
+            "merge_rows",
+            (n, _ratio(n_columns, THREADS)),
+            centres,
+            start,
+            neighbor,
+            self._numbers(vector),
+            self._numbers(derivatives),
+            n_columns,
+            first,
+            sums,
+        )
+        return first, targets, sums
+
+    def scatter_rows(
+        self, centres, first, targets, product, alpha, own, gamma, rows, column
+    ):
+        n_columns = product.shape[1]
+        self._run(
+            Program("rows", THREADS),
+            "scatter_rows",
+            (_ratio(n_columns, THREADS),),
+            len(centres),
+            self._indices(centres),
+            self._indices(first),
+            self._indices(targets),
+            *(self._numbers(x) for x in (product, alpha, own, gamma)),
+            n_columns,
+            self._changed(rows),
+            *rows.shape,
+            int(column),
+        )
+
+    def _add_columns(self, table, out):
+        """Add the columns of (r, c) to out, (c,)."""
+        n_rows, n_columns = table.shape
+        self._run(
+            Program("rows", THREADS), "add_columns", (n_columns,), n_rows, table, out
+        )
+
+    # ------------------------------------------------------------------------ mesh
+
+    def spread_to_mesh(self, fractional, charges, shape, order):
+        xp, n, n_points = self._xp, len(charges), int(np.prod(shape))
+        program = _mesh(order)
+        weights, cell = xp.empty((n, 3, order)), xp.empty(n, dtype=np.int64)
+        self._run(
+            program,
+            "place_charges",
+            (_ratio(n, program.block),),
+            n,
+            self._numbers(fractional),
+            *shape,
+            weights,
+            cell,
+        )
+        by_cell = xp.argsort(cell, kind="stable")
+        mesh = xp.empty(shape)
+        self._run(
+            program,
+            "spread_to_mesh",
+            (_ratio(n_points, program.block),),
+            *shape,
+            self._indices(xp.searchsorted(cell[by_cell], xp.arange(n_points + 1))),
+            self._indices(by_cell),
+            weights,
+            self._numbers(charges),
+            mesh,
+        )
+        return mesh
+
+    def gather_from_mesh(self, fractional, mesh, order):
+        n, program = len(fractional), _mesh(order)
+        values, slopes = self._xp.empty(n), self._xp.empty((n, 3))
+        self._run(
+            program,
+            "gather_from_mesh",
+            (_ratio(n, program.block),),
+            n,
+            self._numbers(fractional),
+            *mesh.shape,
+            self._numbers(mesh),
+            values,
+            slopes,
+        )
+        return values, slopes
+
+    # ----------------------------------------------------------------------- noise
+
+    def normal(self, seed, stream, step, n):
+        check_key(seed, stream, step, n)
+        out = self._xp.empty(n)
+        program = Program("noise", THREADS)
+        key = np.uint64(seed), np.uint64(stream), np.uint64(step)
+        grid = (_ratio(n, 2 * program.block),)
+        self._run(program, "normal", grid, *key, n, out)
+        return out
+
+    # ------------------------------------------------------------ programs, arrays
+
+    def _density(self, table):
+        _, _, n_l, n_max = table.values.shape
+        columns = n_l * n_l * n_max
+        slot = n_l * n_l + 1 + n_l * n_max + 1 + 7  # harmonics, radial functions, place
+        return self._of_table("density", table, columns, slot)
+
+    def _overlaps(self, table):
+        _, _, n_l, n_max = table.values.shape
+        columns = n_l * n_max * (n_max + 1) // 2
+        return self._of_table("overlaps", table, columns, n_l * n_max + 1 + 7)
+
+    def _of_table(self, name, table, columns, slot):
+        """Return a program for a table; a pair of a tile holds ``slot`` numbers."""
+        _, _, n_l, n_max = table.values.shape
+        tile = WARP
+        while tile > 4 and 8 * slot * tile > TILE_MEMORY:
+            tile //= 2
+        constants = ("N_MAX", n_max), ("L_MAX", n_l - 1), ("TILE", tile)
+        block = WARP if columns <= WARP else 2 * WARP
+        return Program(name, block, self._real, constants)
+
+    def _spectrum(self, kernel, n, *arguments):
+        self._run(Program("spectrum", THREADS, self._real), kernel, (n,), *arguments)
+
+    def _powers(self, kernel, n, *arguments):
+        self._run(Program("powers", THREADS), kernel, (n,), *arguments)
+
+    def _run(self, program, kernel, grid, *arguments):
+        if 0 not in grid:
+            self._launcher.launch(
+                program, kernel, grid, list(map(_argument, arguments))
+            )
+
+    def _pairs(self, start, species, vector, distance):
+        whole = self._indices(start), self._indices(species)
+        return *whole, self._numbers(vector), self._numbers(distance)
+
+    def _table(self, table):
+        return self._numbers(table.values), len(table.values), float(table.cutoff)
+
+    def _starts(self, counts):
+        """Return the sums of all counts before each, and of all, (n + 1,)."""
+        first = self._xp.zeros(len(counts) + 1, dtype=np.int64)
+        first[1:] = self._xp.cumsum(counts)
+        return first
+
+    def _indices(self, array):
+        return self._xp.ascontiguousarray(self._here(array), dtype=np.int64)
+
+    def _numbers(self, array):
+        return self._xp.ascontiguousarray(self._here(array), dtype=np.float64)
+
+    def _changed(self, array):
+        """Return an array that a kernel writes to, which cannot be copied."""
+        array = self._here(array)
+        if array.dtype != np.float64 or not array.flags.c_contiguous:
+            raise ValueError(
+                "an array that a kernel changes must be contiguous and of float64, got "
+                f"{array.dtype} with strides {array.strides}"
+            )
+        return array
+
+    def _here(self, array):
+        if not isinstance(array, self._xp.ndarray):
+            raise TypeError(
+                f"these kernels take arrays of {self._xp.__name__}, got "
+                f"{type(array).__module__}.{type(array).__name__}: "
+                "move it with backend.xp.asarray"
+            )
+        return array
+
+
+def _argument(value):
+    """Return what a kernel gets: arrays, and scalars of 8 bytes."""
+    if isinstance(value, (int, np.integer)) and not isinstance(value, np.uint64):
+        return np.int64(value)
+    return np.float64(value) if isinstance(value, float) else value
+
+
+def _few(program):
+    """Return how many pairs a block of the kernels of derivatives has."""
+    return dict(program.constants)["TILE"] // 4
+
+
+def _mesh(order):
+    return Program("mesh", THREADS, constants=(("ORDER", int(order)),))
+
+
+def _ratio(n, size):
+    """Return how many blocks of a size hold n."""
+    return -(-n // size)

@@ -1,0 +1,134 @@
+// Sums over pairs: forces and strain of one function, or rows of many.
+
+// Forces of a function: a block is one warp and an atom, which takes what its own pairs
+// and the pairs that end at it give. Nobody else writes to it, so sums have one order.
+// The pairs that end at atom j are incoming[last[j]] .. incoming[last[j + 1] - 1].
+extern "C" __global__ void __launch_bounds__(WARP) add_forces(
+    integer low, integer n_centres, const integer *__restrict__ start,
+    const integer *__restrict__ neighbor, const integer *__restrict__ last,
+    const integer *__restrict__ incoming, const double *__restrict__ gradient,
+    double *__restrict__ forces)
+{
+    const integer j = blockIdx.x, row = j - low;
+    const bool is_centre = 0 <= row && row < n_centres;
+    const integer first = is_centre ? start[row] : 0;
+    const integer end = is_centre ? start[row + 1] : 0;
+    double sums[3] = {0.0};
+    for (integer p = first + threadIdx.x; p < end; p += WARP)
+        for (int a = 0; a < 3; a++)
+            sums[a] += neighbor[p] == j ? 0.0 : gradient[3 * p + a];
+    for (integer k = last[j] + threadIdx.x; k < last[j + 1]; k += WARP) {
+        const integer p = incoming[k];
+        for (int a = 0; a < 3; a++) // but for its own images
+            sums[a] -= first <= p && p < end ? 0.0 : gradient[3 * p + a];
+    }
+    for (int a = 0; a < 3; a++)
+        sums[a] = block_sum(sums[a]);
+    if (threadIdx.x == 0)
+        for (int a = 0; a < 3; a++)
+            forces[3 * j + a] += sums[a];
+}
+
+// The strain derivative of a function: of every centre, by one warp.
+extern "C" __global__ void __launch_bounds__(WARP) centre_strains(
+    const integer *__restrict__ start, const double *__restrict__ vector,
+    const double *__restrict__ gradient, double *__restrict__ strains)
+{
+    double sums[6] = {0.0};
+    for (integer p = start[blockIdx.x] + threadIdx.x; p < start[blockIdx.x + 1];
+         p += WARP) {
+        const double *g = gradient + 3 * p, *v = vector + 3 * p;
+        for (int a = 0; a < 3; a++)
+            sums[a] += g[a] * v[a];
+        sums[3] += 0.5 * (g[1] * v[2] + g[2] * v[1]);
+        sums[4] += 0.5 * (g[0] * v[2] + g[2] * v[0]);
+        sums[5] += 0.5 * (g[0] * v[1] + g[1] * v[0]);
+    }
+    for (int k = 0; k < 6; k++)
+        sums[k] = block_sum(sums[k]);
+    if (threadIdx.x == 0)
+        for (int k = 0; k < 6; k++)
+            strains[6 * (integer)blockIdx.x + k] = sums[k];
+}
+
+// Add the columns of a table to out: a block a column.
+extern "C" __global__ void __launch_bounds__(BLOCK) add_columns(
+    integer n_rows, const double *__restrict__ table, double *__restrict__ out)
+{
+    double sum = 0.0;
+    for (integer row = threadIdx.x; row < n_rows; row += BLOCK)
+        sum += table[row * gridDim.x + blockIdx.x];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+        out[blockIdx.x] += sum;
+}
+
+// The sums of rows: a block a centre and some columns, a thread one column.
+extern "C" __global__ void __launch_bounds__(BLOCK) merge_rows(
+    const integer *__restrict__ centres, const integer *__restrict__ start,
+    const integer *__restrict__ neighbor, const double *__restrict__ vector,
+    const double *__restrict__ derivatives, integer n_columns,
+    const integer *__restrict__ first, double *__restrict__ sums)
+{
+    const integer k = blockIdx.x, column = (integer)blockIdx.y * BLOCK + threadIdx.x;
+    if (column >= n_columns)
+        return;
+    double *to = sums + (3 * first[k] + 6 * k) * n_columns + column;
+    double target[3] = {0.0}, strain[6] = {0.0};
+    integer open = -1; // the neighbour whose images are being summed
+    for (integer p = start[k]; p < start[k + 1]; p++) {
+        const double *d = derivatives + 3 * p * n_columns + column, *v = vector + 3 * p;
+        const double g[3] = {d[0], d[n_columns], d[2 * n_columns]};
+        if (neighbor[p] != centres[k]) {
+            if (neighbor[p] != open) {
+                for (int a = 0; a < 3 && open >= 0; a++, to += n_columns)
+                    *to = target[a];
+                open = neighbor[p];
+                target[0] = target[1] = target[2] = 0.0;
+            }
+            for (int a = 0; a < 3; a++)
+                target[a] += g[a];
+        }
+        for (int a = 0; a < 3; a++)
+            strain[a] += g[a] * v[a];
+        strain[3] += 0.5 * (g[1] * v[2] + g[2] * v[1]);
+        strain[4] += 0.5 * (g[0] * v[2] + g[2] * v[0]);
+        strain[5] += 0.5 * (g[0] * v[1] + g[1] * v[0]);
+    }
+    for (int a = 0; a < 3 && open >= 0; a++, to += n_columns)
+        *to = target[a];
+    for (int a = 0; a < 6; a++, to += n_columns)
+        *to = strain[a];
+}
+
+// Rows of a design matrix: a thread a column, centre after centre, for centres share
+// their neighbours.
+extern "C" __global__ void __launch_bounds__(BLOCK) scatter_rows(
+    integer n_centres, const integer *__restrict__ centres,
+    const integer *__restrict__ first, const integer *__restrict__ targets,
+    const double *__restrict__ product, const double *__restrict__ alpha,
+    const double *__restrict__ own, const double *__restrict__ gamma,
+    integer n_columns, double *__restrict__ rows, integer n_rows, integer width,
+    integer column)
+{
+    const integer here = (integer)blockIdx.x * BLOCK + threadIdx.x;
+    if (here >= n_columns)
+        return;
+    double *out = rows + column + here;
+    integer row = 0;
+    for (integer k = 0; k < n_centres; k++) {
+        const double f = alpha[k * n_columns + here], g = gamma[k * n_columns + here];
+        double centre[3] = {0.0};
+        for (integer t = first[k]; t < first[k + 1]; t++)
+            for (int a = 0; a < 3; a++, row++) {
+                const double x = f * product[row * n_columns + here] + g * own[row];
+                out[(3 * targets[t] + a) * width] -= x;
+                centre[a] += x;
+            }
+        for (int a = 0; a < 3; a++)
+            out[(3 * centres[k] + a) * width] += centre[a];
+        for (int a = 0; a < 6; a++, row++)
+            out[(n_rows - 6 + a) * width]
+                += f * product[row * n_columns + here] + g * own[row];
+    }
+}
