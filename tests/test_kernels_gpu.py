@@ -16,7 +16,7 @@ from cuda_emulator import Emulator
 from otf.descriptors.radial import radial_table
 from otf.kernels import DeviceMissing, Kernels, PairTable, RadialTable, load
 from otf.kernels.gpu import GpuKernels
-from otf.kernels.gpu.launcher import PROGRAMS, Program
+from otf.kernels.gpu.programs import SOURCES, text
 
 cpu, reference = load("cpu").kernels, load("reference").kernels
 
@@ -361,26 +361,20 @@ MEETING = {
 }
 
 
-def text_of(part):
-    program = next(name for name, parts in PROGRAMS.items() if part in parts)
-    text = Program(program, 32).source.split(f'#line 1 "{part}.cu"\n')[1]
-    return text.split("#line 1 ")[0]
-
-
 def without_barrier(part, number):
     """Return a change of sources that removes one barrier of a part."""
-    text = text_of(part)
+    right = text(part)
     at = -1
     for _ in range(number + 1):
-        at = text.index(BARRIER, at + 1)
-    mutant = text[:at] + ";" + text[at + len(BARRIER) :]
-    return lambda source: source.replace(text, mutant)
+        at = right.index(BARRIER, at + 1)
+    wrong = right[:at] + ";" + right[at + len(BARRIER) :]
+    return lambda source: source.replace(right, wrong)
 
 
 BARRIERS = [
     (part, number)
-    for part in dict.fromkeys(part for parts in PROGRAMS.values() for part in parts)
-    for number in range(text_of(part).count(BARRIER))
+    for part in sorted({part for parts in SOURCES.values() for part in parts})
+    for number in range(text(part).count(BARRIER))
 ]
 
 

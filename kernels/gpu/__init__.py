@@ -1,6 +1,6 @@
 """Compute kernels in CUDA C."""
 
 from otf.kernels.gpu.kernels import GpuKernels
-from otf.kernels.gpu.launcher import CupyLauncher, Launcher, Program
+from otf.kernels.gpu.launcher import CupyLauncher, Launcher
 
-__all__ = ["CupyLauncher", "GpuKernels", "Launcher", "Program"]
+__all__ = ["CupyLauncher", "GpuKernels", "Launcher"]

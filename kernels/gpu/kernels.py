@@ -9,14 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from otf.kernels.gpu.launcher import Program
+from otf.kernels.gpu import programs
+from otf.kernels.gpu.programs import Program
 from otf.kernels.noise import check_key
 from otf.kernels.norms import harmonic_norms
-
-WARP = 32
-THREADS = 128  # of a block where nothing else asks for another number
-# Shared memory for a tile of pairs in bytes; a block may have 48 kB of it.
-TILE_MEMORY = 40_000
 
 
 class GpuKernels:
@@ -48,7 +44,7 @@ class GpuKernels:
     def within(self, low, start, neighbor, offset, positions, cutoff):
         start, neighbor = self._indices(start), self._indices(neighbor)
         offset, positions = self._numbers(offset), self._numbers(positions)
-        program, n = Program("neighbors", WARP), len(start) - 1
+        program, n = programs.NEIGHBORS, len(start) - 1
         given = low, start, neighbor, offset, positions, float(cutoff)
         counts = self._xp.empty(n, dtype=np.int64)
         self._run(program, "count_near", (n,), *given, counts)
@@ -64,7 +60,7 @@ class GpuKernels:
         n = len(start) - 1
         c = self._xp.empty((n, n_species, n_l * n_l, n_max))
         self._run(
-            self._density(table),
+            programs.density(table, self._real),
             "expand",
             (n, n_species),
             *self._pairs(start, species, vector, distance),
@@ -76,7 +72,7 @@ class GpuKernels:
 
     def add_pair_gradient(self, start, species, vector, distance, table, weights, out):
         self._run(
-            self._density(table),
+            programs.density(table, self._real),
             "add_pair_gradient",
             (len(start) - 1,),
             *self._pairs(start, species, vector, distance),
@@ -89,12 +85,12 @@ class GpuKernels:
 
     def pair_derivatives(self, vector, distance, table):
         _, _, n_l, n_max = table.values.shape
-        program, n = self._density(table), len(distance)
+        program, n = programs.density(table, self._real), len(distance)
         out = self._xp.empty((n, 3, n_l * n_l, n_max))
         self._run(
             program,
             "pair_derivatives",
-            (_ratio(n, _few(program)),),
+            (_ratio(n, programs.few(program)),),
             n,
             self._numbers(vector),
             self._numbers(distance),
@@ -109,7 +105,7 @@ class GpuKernels:
         n = len(start) - 1
         out = self._xp.empty((n, n_species, n_l, n_max * (n_max + 1) // 2))
         self._run(
-            self._overlaps(table),
+            programs.overlaps(table, self._real),
             "overlap",
             (n, n_species),
             self._indices(start),
@@ -124,7 +120,7 @@ class GpuKernels:
         self, start, species, vector, distance, table, weights, out
     ):
         self._run(
-            self._overlaps(table),
+            programs.overlaps(table, self._real),
             "add_overlap_gradient",
             (len(start) - 1,),
             *self._pairs(start, species, vector, distance),
@@ -136,12 +132,12 @@ class GpuKernels:
 
     def overlap_derivatives(self, vector, distance, table):
         _, _, n_l, n_max = table.values.shape
-        program, n = self._overlaps(table), len(distance)
+        program, n = programs.overlaps(table, self._real), len(distance)
         out = self._xp.empty((n, 3, n_l, n_max * (n_max + 1) // 2))
         self._run(
             program,
             "overlap_derivatives",
-            (_ratio(n, _few(program)),),
+            (_ratio(n, programs.few(program)),),
             n,
             self._numbers(vector),
             self._numbers(distance),
@@ -155,7 +151,7 @@ class GpuKernels:
         energies, forces = self._xp.empty(n), self._xp.empty((n, 3))
         strains, strain = self._xp.empty((n, 6)), self._xp.zeros(6)
         self._run(
-            Program("pair_potential", 2 * WARP),
+            programs.PAIR_POTENTIAL,
             "pair_potential",
             (n,),
             self._indices(start),
@@ -260,7 +256,7 @@ class GpuKernels:
         vector, gradient = self._numbers(vector), self._numbers(gradient)
         incoming = xp.argsort(neighbor, kind="stable")
         last = xp.searchsorted(neighbor[incoming], xp.arange(n + 1))
-        program = Program("rows", WARP)
+        program = programs.SUMS
         self._run(
             program,
             "add_forces",
@@ -292,9 +288,9 @@ class GpuKernels:
         first, targets = self._starts(is_new)[start], neighbor[is_new]
         sums = xp.empty((3 * len(targets) + 6 * n, n_columns))
         self._run(
-            Program("rows", THREADS),
+            programs.ROWS,
             "merge_rows",
-            (n, _ratio(n_columns, THREADS)),
+            (n, _ratio(n_columns, programs.THREADS)),
             centres,
             start,
             neighbor,
@@ -311,9 +307,9 @@ class GpuKernels:
     ):
         n_columns = product.shape[1]
         self._run(
-            Program("rows", THREADS),
+            programs.ROWS,
             "scatter_rows",
-            (_ratio(n_columns, THREADS),),
+            (_ratio(n_columns, programs.THREADS),),
             len(centres),
             self._indices(centres),
             self._indices(first),
@@ -328,15 +324,13 @@ class GpuKernels:
     def _add_columns(self, table, out):
         """Add the columns of (r, c) to out, (c,)."""
         n_rows, n_columns = table.shape
-        self._run(
-            Program("rows", THREADS), "add_columns", (n_columns,), n_rows, table, out
-        )
+        self._run(programs.ROWS, "add_columns", (n_columns,), n_rows, table, out)
 
     # ------------------------------------------------------------------------ mesh
 
     def spread_to_mesh(self, fractional, charges, shape, order):
         xp, n, n_points = self._xp, len(charges), int(np.prod(shape))
-        program = _mesh(order)
+        program = programs.mesh(int(order))
         weights, cell = xp.empty((n, 3, order)), xp.empty(n, dtype=np.int64)
         self._run(
             program,
@@ -364,7 +358,7 @@ class GpuKernels:
         return mesh
 
     def gather_from_mesh(self, fractional, mesh, order):
-        n, program = len(fractional), _mesh(order)
+        n, program = len(fractional), programs.mesh(int(order))
         values, slopes = self._xp.empty(n), self._xp.empty((n, 3))
         self._run(
             program,
@@ -384,7 +378,7 @@ class GpuKernels:
     def normal(self, seed, stream, step, n):
         check_key(seed, stream, step, n)
         out = self._xp.empty(n)
-        program = Program("noise", THREADS)
+        program = programs.NOISE
         key = np.uint64(seed), np.uint64(stream), np.uint64(step)
         grid = (_ratio(n, 2 * program.block),)
         self._run(program, "normal", grid, *key, n, out)
@@ -392,32 +386,11 @@ class GpuKernels:
 
     # ------------------------------------------------------------ programs, arrays
 
-    def _density(self, table):
-        _, _, n_l, n_max = table.values.shape
-        columns = n_l * n_l * n_max
-        slot = n_l * n_l + 1 + n_l * n_max + 1 + 7  # harmonics, radial functions, place
-        return self._of_table("density", table, columns, slot)
-
-    def _overlaps(self, table):
-        _, _, n_l, n_max = table.values.shape
-        columns = n_l * n_max * (n_max + 1) // 2
-        return self._of_table("overlaps", table, columns, n_l * n_max + 1 + 7)
-
-    def _of_table(self, name, table, columns, slot):
-        """Return a program for a table; a pair of a tile holds ``slot`` numbers."""
-        _, _, n_l, n_max = table.values.shape
-        tile = WARP
-        while tile > 4 and 8 * slot * tile > TILE_MEMORY:
-            tile //= 2
-        constants = ("N_MAX", n_max), ("L_MAX", n_l - 1), ("TILE", tile)
-        block = WARP if columns <= WARP else 2 * WARP
-        return Program(name, block, self._real, constants)
-
     def _spectrum(self, kernel, n, *arguments):
-        self._run(Program("spectrum", THREADS, self._real), kernel, (n,), *arguments)
+        self._run(Program("spectrum", real=self._real), kernel, (n,), *arguments)
 
     def _powers(self, kernel, n, *arguments):
-        self._run(Program("powers", THREADS), kernel, (n,), *arguments)
+        self._run(programs.POWERS, kernel, (n,), *arguments)
 
     def _run(self, program, kernel, grid, *arguments):
         if 0 not in grid:
@@ -469,15 +442,6 @@ def _argument(value):
     if isinstance(value, (int, np.integer)) and not isinstance(value, np.uint64):
         return np.int64(value)
     return np.float64(value) if isinstance(value, float) else value
-
-
-def _few(program):
-    """Return how many pairs a block of the kernels of derivatives has."""
-    return dict(program.constants)["TILE"] // 4
-
-
-def _mesh(order):
-    return Program("mesh", THREADS, constants=(("ORDER", int(order)),))
 
 
 def _ratio(n, size):

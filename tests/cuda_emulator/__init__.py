@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 HEADER = Path(__file__).with_name("emulator.h")
-KERNEL = re.compile(r"__global__\s+void\s+__launch_bounds__\(\w+\)\s+(\w+)\s*\(")
+KERNEL = re.compile(r"__global__\s+void\s+__launch_bounds__\([^)]*\)\s+(\w+)\s*\(")
 ORDERS = ("forward", "reverse", "random")
 # As on a GPU a sum may be fused or not; here it is not, as in the numba kernels.
 OPTIONS = ("-std=c++17", "-shared", "-fPIC", "-w", "-ffp-contract=off")

@@ -23,7 +23,7 @@ using std::cos, std::floor, std::log, std::sin, std::sqrt;
 #define __global__
 #define __device__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __restrict__ __restrict
 #ifdef __SANITIZE_ADDRESS__ // which guards no variables of a section
 #define __shared__ static

@@ -1,0 +1,107 @@
+"""CUDA C programs: which sources they are made of, and the constants they ask for."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from otf.kernels.interface import RadialTable
+
+WARP = 32
+# Threads of a block where nothing asks for another number.
+THREADS = 128
+# Shared memory for the pairs of a tile in bytes; a block may have 48 kB of it.
+TILE_MEMORY = 40_000
+
+# What a program is made of, first to last.
+SOURCES = {
+    "density": ("common", "pairs", "density"),
+    "overlaps": ("common", "pairs", "overlaps"),
+    "spectrum": ("common", "spectrum"),
+    "powers": ("common", "powers"),
+    "neighbors": ("common", "neighbors"),
+    "noise": ("common", "noise"),
+    "pair_potential": ("common", "pair_potential"),
+    "rows": ("common", "rows"),
+    "mesh": ("common", "mesh"),
+}
+
+
+class Program(NamedTuple):
+    """A program and the constants it is compiled with.
+
+    Attributes
+    ----------
+    name : one of ``SOURCES``
+    block : threads of a block, a multiple of 32
+    real : 'double' or 'float', the arithmetic of pairs and spectra
+    constants : names and values of what else it asks for
+    """
+
+    name: str
+    block: int = THREADS
+    real: str = "double"
+    constants: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def definitions(self) -> tuple[str, ...]:
+        """Return the compiler options that set the constants."""
+        named = (("BLOCK", self.block), ("REAL", self.real), *self.constants)
+        return tuple(f"-D{name}={value}" for name, value in named)
+
+    @property
+    def source(self) -> str:
+        """Return the whole text, which includes nothing."""
+        return "\n".join(f'#line 1 "{x}.cu"\n{text(x)}' for x in SOURCES[self.name])
+
+
+@cache
+def text(source: str) -> str:
+    """Return one of the sources beside this file."""
+    return files(__package__).joinpath(f"{source}.cu").read_text(encoding="utf-8")
+
+
+def density(table: RadialTable, real: str) -> Program:
+    """Return the program of the density in the functions of a table."""
+    _, _, n_l, n_max = table.values.shape
+    return _of_table("density", table, real, n_l * n_l * n_max, n_l * n_l + 1)
+
+
+def overlaps(table: RadialTable, real: str) -> Program:
+    """Return the program of the self terms in the functions of a table."""
+    _, _, n_l, n_max = table.values.shape
+    return _of_table("overlaps", table, real, n_l * n_max * (n_max + 1) // 2, 0)
+
+
+def _of_table(
+    name: str, table: RadialTable, real: str, n_results: int, n_angular: int
+) -> Program:
+    """Return a program with as many threads and pairs at a time as are of use."""
+    _, _, n_l, n_max = table.values.shape
+    # angular and radial functions of a pair, and its place in the table
+    numbers = n_angular + n_l * n_max + 1 + 7
+    tile = WARP
+    while tile > 4 and 8 * numbers * tile > TILE_MEMORY:
+        tile //= 2
+    constants = ("N_MAX", n_max), ("L_MAX", n_l - 1), ("TILE", tile)
+    return Program(name, WARP if n_results <= WARP else 2 * WARP, real, constants)
+
+
+def few(program: Program) -> int:
+    """Return how many pairs a block of the kernels of pair derivatives has."""
+    return dict(program.constants)["TILE"] // 4
+
+
+def mesh(order: int) -> Program:
+    """Return the program of B-splines of an order on a mesh."""
+    return Program("mesh", constants=(("ORDER", order),))
+
+
+NEIGHBORS = Program("neighbors", WARP)
+PAIR_POTENTIAL = Program("pair_potential", 2 * WARP)
+SUMS = Program("rows", WARP)
+ROWS = Program("rows")
+POWERS = Program("powers")
+NOISE = Program("noise")
