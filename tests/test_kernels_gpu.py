@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_emulator import Emulator
 
 from otf.descriptors.radial import radial_table
 from otf.kernels import DeviceMissing, Kernels, PairTable, RadialTable, load
@@ -20,10 +18,6 @@ from otf.kernels.gpu.programs import SOURCES, text
 
 cpu, reference = load("cpu").kernels, load("reference").kernels
 
-needs_compiler = pytest.mark.skipif(
-    shutil.which("g++") is None, reason="g++ is not installed"
-)
-OPTIONS = os.environ.get("CUDA_EMULATOR_OPTIONS", "-O1").split()
 N_MAX, L_MAX = 4, 3
 TABLE = radial_table(4.0, N_MAX, L_MAX, 0.5)
 N_M, N_T = (L_MAX + 1) ** 2, N_MAX * (N_MAX + 1) // 2
@@ -239,25 +233,6 @@ def check(got, expected, tolerance=1e-10):
             np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale)
 
 
-@pytest.fixture(scope="session")
-def folder(pytestconfig):
-    """Return where compiled programs are kept, from one session to the next."""
-    return pytestconfig.cache.mkdir("cuda_emulator")
-
-
-@pytest.fixture
-def emulated(folder):
-    """Return a function that makes kernels with an order of threads."""
-
-    def make(order="forward", seed=1, *, real="double", **options):
-        options = {"options": OPTIONS, **options}
-        return GpuKernels(
-            Emulator(folder, order=order, seed=seed, **options), real=real
-        )
-
-    return make
-
-
 def test_every_kernel_of_the_interface_has_a_case_and_the_same_arguments():
     kernels = dict(inspect.getmembers(Kernels, inspect.isfunction))
     names = {name for name in kernels if not name.startswith("_")}
@@ -267,7 +242,6 @@ def test_every_kernel_of_the_interface_has_a_case_and_the_same_arguments():
         assert list(inspect.signature(getattr(GpuKernels, name)).parameters) == wanted
 
 
-@needs_compiler
 @pytest.mark.parametrize("n_species", N_SPECIES)
 @pytest.mark.parametrize("name", CASES)
 def test_an_emulated_kernel_equals_its_definition_in_any_order(
@@ -279,6 +253,45 @@ def test_an_emulated_kernel_equals_its_definition_in_any_order(
     for order, seed in (("reverse", 1), ("random", 1), ("random", 2)):
         again = outcome(emulated(order, seed), name, arguments)
         assert all(np.array_equal(a, b) for a, b in zip(got, again, strict=True))
+
+
+SINGLE_PRECISION = (
+    "expand",
+    "add_pair_gradient",
+    "pair_derivatives",
+    "overlap",
+    "add_overlap_gradient",
+    "overlap_derivatives",
+)
+
+
+@pytest.mark.parametrize("name", SINGLE_PRECISION)
+def test_pairs_in_single_precision_have_its_digits(emulated, name):
+    """A pair's sums have some ten terms of size one, a coefficient up to 200 pairs."""
+    arguments = CASES[name](System(2))
+    got = outcome(emulated(real="float"), name, arguments)
+    expected = outcome(reference, name, arguments)
+    check(got, expected, tolerance=200 * np.finfo(np.float32).eps)
+    assert not all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+    twice = outcome(emulated(), name, arguments)
+    assert not all(np.array_equal(a, b) for a, b in zip(got, twice, strict=True))
+
+
+def test_another_precision_is_refused(emulated):
+    with pytest.raises(ValueError, match="'double' or 'float', got 'half'"):
+        emulated(real="half")
+
+
+def test_what_is_no_array_of_the_device_is_refused(emulated):
+    with pytest.raises(TypeError, match=r"arrays of numpy, got builtins\.list: move"):
+        emulated().softened([[1.0]], 0.3)
+
+
+def test_what_a_kernel_changes_must_be_contiguous(emulated):
+    arguments = CASES["add_pair_gradient"](System(1))
+    out = np.zeros((2 * len(arguments[-1]), 3))[::2]
+    with pytest.raises(ValueError, match="must be contiguous and of float64"):
+        emulated().add_pair_gradient(*arguments[:-1], out)
 
 
 @pytest.mark.gpu
@@ -299,7 +312,6 @@ def on_gpu():
         pytest.skip(str(error))
 
 
-@needs_compiler
 @pytest.mark.parametrize("name", ["within", "normal", "scatter_rows", "merge_rows"])
 def test_what_has_one_order_has_the_bits_of_the_cpu(emulated, name):
     arguments = CASES[name](System(2))
@@ -307,14 +319,12 @@ def test_what_has_one_order_has_the_bits_of_the_cpu(emulated, name):
     assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-@needs_compiler
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
 def test_any_number_of_normals_has_the_bits_of_the_cpu(emulated, n):
     arguments = (2**64 - 1, 2**32 - 1, 2**64 - 1, n)
     assert np.array_equal(emulated().normal(*arguments), cpu.normal(*arguments))
 
 
-@needs_compiler
 @pytest.mark.parametrize(("n_max", "l_max"), [(12, 0), (3, 1), (8, 4), (5, 6)])
 def test_the_density_of_other_tables(emulated, n_max, l_max):
     system, table = System(2), radial_table(4.0, n_max, l_max, 0.5)
@@ -328,7 +338,6 @@ def test_the_density_of_other_tables(emulated, n_max, l_max):
     )
 
 
-@needs_compiler
 def test_no_atoms_are_no_work(emulated):
     kernels, none = emulated(), np.empty(0)
     start, index, vector = np.zeros(1, int), np.empty(0, int), np.empty((0, 3))
@@ -339,7 +348,6 @@ def test_no_atoms_are_no_work(emulated):
     ]
 
 
-@needs_compiler
 @pytest.mark.parametrize("distance", [0.0, 1e-300, 1e-8, 0.01])
 def test_atoms_on_top_of_each_other_give_what_the_definition_gives(emulated, distance):
     vector, r = np.array([[0.0, 0.6, 0.8]]) * distance, np.array([distance])
@@ -378,7 +386,6 @@ BARRIERS = [
 ]
 
 
-@needs_compiler
 @pytest.mark.parametrize(("part", "number"), BARRIERS)
 def test_a_missing_barrier_shows_in_some_order(emulated, part, number):
     change = without_barrier(part, number)
@@ -399,7 +406,6 @@ def test_a_missing_barrier_shows_in_some_order(emulated, part, number):
     assert any(fails(name, *order) for name in MEETING[part] for order in orders)
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
@@ -423,7 +429,6 @@ def test_a_wrong_formula_is_seen(emulated, name, old, new):
         check(got, outcome(reference, name, arguments))
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -459,6 +464,7 @@ def sanitized(*arguments):
         "LD_PRELOAD": library.stdout.strip(),
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONMALLOC": "malloc",
+        "PYTHONPATH": str(Path(__file__).parent),
     }
     return subprocess.run(
         [sys.executable, *arguments],
@@ -470,14 +476,12 @@ def sanitized(*arguments):
 
 
 @pytest.mark.slow
-@needs_compiler
-def test_no_emulated_kernel_leaves_its_arrays():
+def test_no_emulated_kernel_leaves_its_arrays(emulated):
     done = sanitized("-m", "pytest", "-q", __file__, "-k", "definition_in_any_order")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
-@needs_compiler
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
@@ -486,17 +490,15 @@ def test_no_emulated_kernel_leaves_its_arrays():
         ("expand", "h[TILE][N_H + 1]", "h[TILE - 1][N_H + 1]"),
     ],
 )
-def test_the_sanitizer_sees_what_leaves_an_array(tmp_path, name, old, new):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path\n"
-        "from test_kernels_gpu import *\n"
-        f"emulator = Emulator(Path({str(tmp_path)!r}), options=OPTIONS,\n"
-        f"    change=lambda source: source.replace({old!r}, {new!r}))\n"
-        f"outcome(GpuKernels(emulator), {name!r}, CASES[{name!r}](System(1)))\n"
-    )
-    done = sanitized(str(script))
+def test_the_sanitizer_sees_what_leaves_an_array(emulated, tmp_path, name, old, new):
+    script = f"""
+from pathlib import Path
+from conftest import EMULATOR_OPTIONS, Emulator, GpuKernels
+from test_kernels_gpu import CASES, System, outcome
+change = lambda source: source.replace({old!r}, {new!r})
+emulator = Emulator(Path({str(tmp_path)!r}), change=change, options=EMULATOR_OPTIONS)
+outcome(GpuKernels(emulator), {name!r}, CASES[{name!r}](System(1)))
+"""
+    done = sanitized("-c", script)
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr

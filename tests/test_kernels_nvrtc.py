@@ -13,7 +13,6 @@ from cuda_emulator import KERNEL
 
 from otf.descriptors.radial import radial_table
 from otf.kernels.gpu import programs
-from otf.kernels.gpu.programs import Program
 
 REALS = ("double", "float")
 NAMES = ("cu13/lib/libnvrtc.so.13", "cuda_nvrtc/lib/libnvrtc.so.12")
@@ -22,7 +21,7 @@ TWO_BODY, THREE_BODY = radial_table(6.5, 12, 0, 0.5), radial_table(5.5, 8, 4, 0.
 PROGRAMS = [
     *(programs.density(t, real) for t in (TWO_BODY, THREE_BODY) for real in REALS),
     *(programs.overlaps(THREE_BODY, real) for real in REALS),
-    *(Program("spectrum", real=real) for real in REALS),
+    programs.SPECTRUM,
     programs.POWERS,
     programs.NEIGHBORS,
     programs.NOISE,

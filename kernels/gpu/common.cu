@@ -3,7 +3,7 @@
 // Sources include nothing: NVRTC compiles them without headers, a C++ compiler runs
 // them without a GPU. A program is this file and one or two others, see launcher.py.
 // BLOCK is the number of threads of a block, a multiple of WARP; REAL is the type of
-// the arithmetic of pairs and spectra. Numbers in memory are double.
+// the arithmetic of single pairs. All else, and all numbers in memory, are double.
 
 typedef long long integer;
 typedef REAL real;

@@ -55,7 +55,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
             // neighbouring threads read neighbouring numbers of the table
             for (int k = threadIdx.x; k < n * N_H; k += BLOCK) {
                 const int p = k / N_H, column = k % N_H;
-                h[p][column] = read_table(values, interval[p], weights[p], column);
+                h[p][column] = read_value(values, interval[p], weights[p], column);
             }
             __syncthreads();
             for (int p = 0; p < n; p++)
@@ -97,8 +97,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) add_pair_gradient(
 #pragma unroll
             for (int n = 0; n < N_MAX; n++) {
                 const int column = order * N_MAX + n;
-                h[n] = read_table(values, place.interval, place.value, column);
-                d[n] = read_table(values, place.interval, place.slope, column);
+                h[n] = read_value(values, place.interval, place.value, column);
+                d[n] = read_slope(values, place, column);
             }
             harmonics.enter(order);
             harmonics.each(order, norms, [&](int m, real y, real dx, real dy, real dz) {
@@ -160,8 +160,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) pair_derivatives(
         const int p = index / (3 * N_C), k = index / N_C % 3, m = index / N_MAX % N_M;
         const int column = order_of(m) * N_MAX + index % N_MAX;
         const Place &place = places[p];
-        const real h = read_table(values, place.interval, place.value, column);
-        const real d = read_table(values, place.interval, place.slope, column);
+        const real h = read_value(values, place.interval, place.value, column);
+        const real d = read_slope(values, place, column);
         out[3 * N_C * first + index] = d * along[p][k][m] + h * across[p][k][m];
     }
 }

@@ -10,7 +10,6 @@ from functools import lru_cache
 import numpy as np
 
 from otf.kernels.gpu import programs
-from otf.kernels.gpu.programs import Program
 from otf.kernels.noise import check_key
 from otf.kernels.norms import harmonic_norms
 
@@ -25,8 +24,8 @@ class GpuKernels:
     launcher
         Which compiles and starts programs.
     real
-        'double' or 'float', the arithmetic of pairs and spectra; numbers in memory, and
-        all that follows the spectrum, are double.
+        'double' or 'float', the arithmetic of single pairs. All else, and all numbers
+        in memory, are double.
     """
 
     def __init__(self, launcher, *, real="double"):
@@ -387,7 +386,7 @@ class GpuKernels:
     # ------------------------------------------------------------ programs, arrays
 
     def _spectrum(self, kernel, n, *arguments):
-        self._run(Program("spectrum", real=self._real), kernel, (n,), *arguments)
+        self._run(programs.SPECTRUM, kernel, (n,), *arguments)
 
     def _powers(self, kernel, n, *arguments):
         self._run(programs.POWERS, kernel, (n,), *arguments)

@@ -39,7 +39,7 @@ class CupyLauncher:
         import cupy
 
         self.xp = cupy
-        self._modules: dict[Program, Any] = {}
+        self._functions: dict[tuple[Program, str], Any] = {}
 
     def launch(
         self,
@@ -49,9 +49,10 @@ class CupyLauncher:
         arguments: Sequence[Any],
     ) -> None:
         """Start a kernel; the program is compiled at its first use."""
-        module = self._modules.get(program)
-        if module is None:
+        function = self._functions.get((program, kernel))
+        if function is None:
             options = ("-std=c++17", *program.definitions)
             module = self.xp.RawModule(code=program.source, options=options)
-            self._modules[program] = module
-        module.get_function(kernel)(grid, (program.block,), tuple(arguments))
+            function = module.get_function(kernel)
+            self._functions[program, kernel] = function
+        function(grid, (program.block,), tuple(arguments))

@@ -58,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap(
             __syncthreads();
             for (int k = threadIdx.x; k < n * N_H; k += BLOCK) {
                 const int p = k / N_H, column = k % N_H;
-                h[p][column] = read_table(values, interval[p], weights[p], column);
+                h[p][column] = read_value(values, interval[p], weights[p], column);
             }
             __syncthreads();
             for (int p = 0; p < n; p++)
@@ -96,8 +96,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) add_overlap_gradient(
 #pragma unroll
             for (int n = 0; n < N_MAX; n++) {
                 const int column = order * N_MAX + n;
-                h[n] = read_table(values, place.interval, place.value, column);
-                d[n] = read_table(values, place.interval, place.slope, column);
+                h[n] = read_value(values, place.interval, place.value, column);
+                d[n] = read_slope(values, place, column);
             }
             const double *next = w + order * N_T;
 #pragma unroll
@@ -139,10 +139,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap_derivatives(
         radial_pair(index % N_T, &a, &b);
         a += order * N_MAX;
         b += order * N_MAX;
-        const real h_a = read_table(values, place.interval, place.value, a);
-        const real h_b = read_table(values, place.interval, place.value, b);
-        const real d_a = read_table(values, place.interval, place.slope, a);
-        const real d_b = read_table(values, place.interval, place.slope, b);
+        const real h_a = read_value(values, place.interval, place.value, a);
+        const real h_b = read_value(values, place.interval, place.value, b);
+        const real d_a = read_slope(values, place, a);
+        const real d_b = read_slope(values, place, b);
         out[3 * N_O * first + index]
             = (2 * order + 1) / FOUR_PI * (d_a * h_b + h_a * d_b) * unit[p][k];
     }

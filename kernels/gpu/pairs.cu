@@ -11,10 +11,11 @@
 #define TINY 1e-10
 
 // Where a distance lies in the table, and the weights of the six rows around it: value,
-// slope, curvature of the left node, then of the right one.
+// slope, curvature of the left node, then of the right one. In the slope the two values
+// have opposite weights; its first weight is that of their difference.
 struct Place {
     integer interval;
-    real value[6], slope[6];
+    real value[6], slope[5];
 };
 
 __device__ __forceinline__ Place place_of(
@@ -32,17 +33,16 @@ __device__ __forceinline__ Place place_of(
     place.value[3] = 1 - place.value[0];
     place.value[4] = -t3 * (4 - t * (7 - 3 * t));
     place.value[5] = half * t3 * s * s;
-    place.slope[3] = 30 * t2 * s * s * f;
-    place.slope[0] = -place.slope[3];
+    place.slope[0] = 30 * t2 * s * s * f;
     place.slope[1] = s * s * (1 + t * (2 - 15 * t)) * f;
     place.slope[2] = half * t * s * s * (2 - 5 * t) * f;
-    place.slope[4] = t2 * (-12 + t * (28 - 15 * t)) * f;
-    place.slope[5] = half * t2 * s * (3 - 5 * t) * f;
+    place.slope[3] = t2 * (-12 + t * (28 - 15 * t)) * f;
+    place.slope[4] = half * t2 * s * (3 - 5 * t) * f;
     return place;
 }
 
-// Return one column of the table under the six weights.
-__device__ __forceinline__ real read_table(
+// Return h_nl at a place, column l N_MAX + n.
+__device__ __forceinline__ real read_value(
     const double *__restrict__ values, integer interval, const real *weights, int column)
 {
     const double *row = values + 3 * interval * N_H + column;
@@ -50,6 +50,17 @@ __device__ __forceinline__ real read_table(
 #pragma unroll
     for (int k = 0; k < 6; k++)
         sum += weights[k] * (real)row[k * N_H];
+    return sum;
+}
+
+// Return h_nl' at a place; the difference of two values is taken in double.
+__device__ __forceinline__ real read_slope(
+    const double *__restrict__ values, const Place &place, int column)
+{
+    const double *row = values + 3 * place.interval * N_H + column;
+    real sum = place.slope[0] * (real)(row[3 * N_H] - row[0]);
+    sum += place.slope[1] * (real)row[N_H] + place.slope[2] * (real)row[2 * N_H];
+    sum += place.slope[3] * (real)row[4 * N_H] + place.slope[4] * (real)row[5 * N_H];
     return sum;
 }
 

@@ -36,7 +36,7 @@ class Program(NamedTuple):
     ----------
     name : one of ``SOURCES``
     block : threads of a block, a multiple of 32
-    real : 'double' or 'float', the arithmetic of pairs and spectra
+    real : 'double' or 'float', the arithmetic of single pairs
     constants : names and values of what else it asks for
     """
 
@@ -103,5 +103,6 @@ NEIGHBORS = Program("neighbors", WARP)
 PAIR_POTENTIAL = Program("pair_potential", 2 * WARP)
 SUMS = Program("rows", WARP)
 ROWS = Program("rows")
+SPECTRUM = Program("spectrum")
 POWERS = Program("powers")
 NOISE = Program("noise")

@@ -58,9 +58,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) spectrum_full(
         const int order = q / n_pairs;
         int a, b;
         shape.from_triangle(q % n_pairs, &a, &b);
-        real sum = 0;
+        double sum = 0.0;
         for (int m = order * order; m < (order + 1) * (order + 1); m++)
-            sum += (real)own[shape.place(a, m)] * (real)own[shape.place(b, m)];
+            sum += own[shape.place(a, m)] * own[shape.place(b, m)];
         const double root = a == b ? 1.0 : SQRT2;
         out[(integer)blockIdx.x * n_features + q] = root * weights[order] * sum;
     }
@@ -80,11 +80,11 @@ extern "C" __global__ void __launch_bounds__(BLOCK) adjoint_full(
         const int a = k / shape.n_max / n_m * shape.n_max + k % shape.n_max;
         const double *g
             = gradient + ((integer)blockIdx.x * n_l + order) * shape.pairs();
-        real sum = 0;
+        double sum = 0.0;
         for (int b = 0; b < n_channels; b++) {
             const int place = a < b ? shape.in_triangle(a, b) : shape.in_triangle(b, a);
-            const real root = a == b ? 2.0 : SQRT2;
-            sum += root * (real)g[place] * (real)own[shape.place(b, m)];
+            const double root = a == b ? 2.0 : SQRT2;
+            sum += root * g[place] * own[shape.place(b, m)];
         }
         out[base + k] = weights[order] * sum;
     }
@@ -136,9 +136,9 @@ extern "C" __global__ void __launch_bounds__(BLOCK) spectrum_reduced(
     for (int q = threadIdx.x; q < n_features; q += BLOCK) {
         const int order = q / n_block, a = q % n_block / shape.n_max;
         const int b = q % shape.n_max;
-        real sum = 0;
+        double sum = 0.0;
         for (int m = order * order; m < (order + 1) * (order + 1); m++)
-            sum += (real)own[shape.place(a, m)] * (real)all[m * shape.n_max + b];
+            sum += own[shape.place(a, m)] * all[m * shape.n_max + b];
         out[(integer)blockIdx.x * n_features + q] = weights[order] * sum;
     }
 }
@@ -158,11 +158,11 @@ extern "C" __global__ void __launch_bounds__(BLOCK) adjoint_reduced(
         const int a = k / shape.n_max / n_m * shape.n_max + n;
         const double *g = gradient
             + ((integer)blockIdx.x * n_l + order) * n_channels * shape.n_max;
-        real sum = 0;
+        double sum = 0.0;
         for (int b = 0; b < shape.n_max; b++)
-            sum += (real)g[a * shape.n_max + b] * (real)all[m * shape.n_max + b];
+            sum += g[a * shape.n_max + b] * all[m * shape.n_max + b];
         for (int b = 0; b < n_channels; b++) // as a part of the total
-            sum += (real)g[b * shape.n_max + n] * (real)own[shape.place(b, m)];
+            sum += g[b * shape.n_max + n] * own[shape.place(b, m)];
         out[base + k] = weights[order] * sum;
     }
 }
