@@ -1,11 +1,13 @@
 import inspect
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.special import sph_harm_y
 
 from otf.descriptors.radial import radial_table
-from otf.kernels import Kernels, PairTable, load
+from otf.kernels import DeviceMissing, Kernels, PairTable, load
 from otf.kernels import reference as definition
 
 cpu, reference = load("cpu").kernels, load("reference").kernels
@@ -129,6 +131,19 @@ def test_charges_on_a_mesh_and_a_potential_back(order):
 def test_an_unknown_device_is_refused():
     with pytest.raises(ValueError, match="choose 'cpu', 'gpu' or 'reference'"):
         load("abacus")
+
+
+def test_a_gpu_without_cupy_is_missed_with_the_mend(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceMissing, match=r"pip install 'otf-md\[gpu\]'"):
+        load("gpu")
+
+
+def test_cupy_without_a_gpu_is_missed_before_its_first_array(monkeypatch):
+    cupy = SimpleNamespace(is_available=lambda: False)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with pytest.raises(DeviceMissing, match="needs an NVIDIA GPU with its driver"):
+        load("gpu")
 
 
 def test_harmonics_are_the_real_orthonormal_ones():

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from otf.descriptors.radial import radial_table
 from otf.kernels import DeviceMissing, Kernels, PairTable, RadialTable, load
-from otf.kernels.gpu import GpuKernels
+from otf.kernels.gpu import CupyLauncher, GpuKernels, programs
 from otf.kernels.gpu.programs import SOURCES, text
 
 cpu, reference = load("cpu").kernels, load("reference").kernels
@@ -294,6 +295,25 @@ def test_what_a_kernel_changes_must_be_contiguous(emulated):
         emulated().add_pair_gradient(*arguments[:-1], out)
 
 
+def test_cupy_compiles_a_program_once_and_gets_grid_block_and_arguments(monkeypatch):
+    compiled, started = [], []
+
+    class RawModule:
+        def __init__(self, code, options):
+            compiled.append((code, options))
+
+        def get_function(self, name):
+            return lambda *given: started.append((name, *given))
+
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(RawModule=RawModule))
+    launcher = CupyLauncher()
+    for n in (3, 5):
+        launcher.launch(programs.NOISE, "normal", (n,), [np.int64(n)])
+    options = ("-std=c++17", "-DBLOCK=128", "-DREAL=double")
+    assert compiled == [(programs.NOISE.source, options)]
+    assert started == [("normal", (n,), (128,), (np.int64(n),)) for n in (3, 5)]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("n_species", N_SPECIES)
 @pytest.mark.parametrize("name", CASES)
@@ -336,6 +356,17 @@ def test_the_density_of_other_tables(emulated, n_max, l_max):
         outcome(emulated(), "add_pair_gradient", arguments),
         outcome(reference, "add_pair_gradient", arguments),
     )
+
+
+@pytest.mark.parametrize("name", ["expand", "overlap", "pair_derivatives"])
+def test_the_pairs_prepared_together_change_no_bit(emulated, monkeypatch, name):
+    arguments = CASES[name](System(1))
+    expected = outcome(emulated(), name, arguments)
+    assert dict(programs.density(TABLE, "double").constants)["TILE"] == 32
+    monkeypatch.setattr(programs, "TILE_MEMORY", 3000)
+    assert dict(programs.density(TABLE, "double").constants)["TILE"] == 8
+    got = outcome(emulated(), name, arguments)
+    assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
 def test_no_atoms_are_no_work(emulated):
@@ -487,7 +518,7 @@ def test_no_emulated_kernel_leaves_its_arrays(emulated):
     [
         ("softened", "directions[blockIdx.x * n_features + k]", "directions[k * 9999]"),
         ("expand", "real sums[PER_THREAD];", "real sums[PER_THREAD - 1];"),
-        ("expand", "h[TILE][N_H + 1]", "h[TILE - 1][N_H + 1]"),
+        ("expand", "real y[TILE]", "real y[TILE - 1]"),
     ],
 )
 def test_the_sanitizer_sees_what_leaves_an_array(emulated, tmp_path, name, old, new):

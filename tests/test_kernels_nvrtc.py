@@ -70,6 +70,7 @@ class Compiler:
         failed = self._library.nvrtcCompileProgram(handle, len(options), texts)
         log = self._read(handle, "ProgramLog")
         assert not failed, log.decode()
+        assert log == b"\0", log.decode()  # no warnings
         code = self._read(handle, "CUBIN")
         self._call("DestroyProgram", ctypes.byref(handle))
         return code

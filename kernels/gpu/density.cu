@@ -1,8 +1,5 @@
 // The neighbour density in radial functions and harmonics, and its derivatives.
-//
-// TILE pairs are prepared together in shared memory, FEW where more is kept of each.
 
-#define FEW (TILE / 4)
 #define N_C (N_M * N_MAX)
 #define PER_THREAD ((N_C + BLOCK - 1) / BLOCK)
 
@@ -14,8 +11,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
     const double *__restrict__ norms, double *__restrict__ c)
 {
     __shared__ int chosen[BLOCK];
-    __shared__ integer interval[TILE];
-    __shared__ real weights[TILE][6], y[TILE][N_M + 1], h[TILE][N_H + 1];
+    __shared__ Radial tile;
+    __shared__ real y[TILE][N_M + 1];
     const integer low = start[blockIdx.x], high = start[blockIdx.x + 1];
     int harmonic[PER_THREAD], radial[PER_THREAD];
     real sums[PER_THREAD];
@@ -35,14 +32,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
             const int n = n_chosen - first < TILE ? n_chosen - first : TILE;
             if (threadIdx.x < n) {
                 const integer p = base + chosen[first + threadIdx.x];
-                const Place place = place_of(distance[p], nodes, cutoff);
+                tile.place(threadIdx.x, place_of(distance[p], nodes, cutoff));
                 real u[3], *to = y[threadIdx.x];
                 direction(vector + 3 * p, distance[p], u);
                 Harmonics harmonics(u);
-                interval[threadIdx.x] = place.interval;
-#pragma unroll
-                for (int k = 0; k < 6; k++)
-                    weights[threadIdx.x][k] = place.value[k];
 #pragma unroll
                 for (int order = 0; order < N_L; order++) {
                     harmonics.enter(order);
@@ -52,16 +45,12 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
                 }
             }
             __syncthreads();
-            // neighbouring threads read neighbouring numbers of the table
-            for (int k = threadIdx.x; k < n * N_H; k += BLOCK) {
-                const int p = k / N_H, column = k % N_H;
-                h[p][column] = read_value(values, interval[p], weights[p], column);
-            }
+            tile.read(values, n);
             __syncthreads();
             for (int p = 0; p < n; p++)
 #pragma unroll
                 for (int q = 0; q < PER_THREAD; q++)
-                    sums[q] += y[p][harmonic[q]] * h[p][radial[q]];
+                    sums[q] += y[p][harmonic[q]] * tile.h[p][radial[q]];
             __syncthreads(); // before the next tile is written
         }
     }

@@ -1,8 +1,5 @@
 // Self terms of the power spectrum: pair functions by the addition theorem.
-//
-// TILE pairs are prepared together in shared memory, FEW where more is kept of each.
 
-#define FEW (TILE / 4)
 #define N_T (N_MAX * (N_MAX + 1) / 2)
 #define N_O (N_L * N_T)
 #define PER_THREAD ((N_O + BLOCK - 1) / BLOCK)
@@ -27,8 +24,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap(
     integer nodes, double cutoff, double *__restrict__ o)
 {
     __shared__ int chosen[BLOCK];
-    __shared__ integer interval[TILE];
-    __shared__ real weights[TILE][6], h[TILE][N_H + 1];
+    __shared__ Radial tile;
     const integer low = start[blockIdx.x], high = start[blockIdx.x + 1];
     int left[PER_THREAD], right[PER_THREAD];
     real sums[PER_THREAD];
@@ -49,22 +45,15 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap(
             const int n = n_chosen - first < TILE ? n_chosen - first : TILE;
             if (threadIdx.x < n) {
                 const double r = distance[base + chosen[first + threadIdx.x]];
-                const Place place = place_of(r, nodes, cutoff);
-                interval[threadIdx.x] = place.interval;
-#pragma unroll
-                for (int k = 0; k < 6; k++)
-                    weights[threadIdx.x][k] = place.value[k];
+                tile.place(threadIdx.x, place_of(r, nodes, cutoff));
             }
             __syncthreads();
-            for (int k = threadIdx.x; k < n * N_H; k += BLOCK) {
-                const int p = k / N_H, column = k % N_H;
-                h[p][column] = read_value(values, interval[p], weights[p], column);
-            }
+            tile.read(values, n);
             __syncthreads();
             for (int p = 0; p < n; p++)
 #pragma unroll
                 for (int q = 0; q < PER_THREAD; q++)
-                    sums[q] += h[p][left[q]] * h[p][right[q]];
+                    sums[q] += tile.h[p][left[q]] * tile.h[p][right[q]];
         }
     }
     double *out = o + ((integer)blockIdx.x * gridDim.y + blockIdx.y) * N_O;

@@ -1,10 +1,12 @@
 // Formulae of one pair: radial spline and spherical harmonics.
 //
-// N_MAX and L_MAX are those of the radial table, (nodes, 3, L_MAX + 1, N_MAX).
+// N_MAX and L_MAX are those of the radial table, (nodes, 3, L_MAX + 1, N_MAX). TILE
+// pairs are prepared together in shared memory, FEW where more is kept of each.
 
 #define N_L (L_MAX + 1)
 #define N_M (N_L * N_L)
 #define N_H (N_L * N_MAX)
+#define FEW (TILE / 4)
 
 // Below this distance the direction is scaled down to zero instead of dividing by zero;
 // all h_nl of l > 0 vanish there.
@@ -52,6 +54,29 @@ __device__ __forceinline__ real read_value(
         sum += weights[k] * (real)row[k * N_H];
     return sum;
 }
+
+// The radial functions of the pairs of a tile: first where each lies in the table.
+struct Radial {
+    integer interval[TILE];
+    real weights[TILE][6], h[TILE][N_H + 1];
+
+    __device__ __forceinline__ void place(int pair, const Place &place)
+    {
+        interval[pair] = place.interval;
+#pragma unroll
+        for (int k = 0; k < 6; k++)
+            weights[pair][k] = place.value[k];
+    }
+
+    // Neighbouring threads read neighbouring numbers of the table.
+    __device__ __forceinline__ void read(const double *__restrict__ values, int n_pairs)
+    {
+        for (int k = threadIdx.x; k < n_pairs * N_H; k += BLOCK) {
+            const int p = k / N_H, column = k % N_H;
+            h[p][column] = read_value(values, interval[p], weights[p], column);
+        }
+    }
+};
 
 // Return h_nl' at a place; the difference of two values is taken in double.
 __device__ __forceinline__ real read_slope(
