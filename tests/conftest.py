@@ -12,14 +12,15 @@ EMULATOR_OPTIONS = os.environ.get("CUDA_EMULATOR_OPTIONS", "-O1").split()
 
 
 @pytest.fixture
-def emulated(pytestconfig):
+def emulated(pytestconfig, tmp_path_factory):
     """Return a function that makes GPU kernels that run here, in an order of threads.
 
-    Compiled programs are kept from one session to the next.
+    Compiled programs are kept from one session to the next, where pytest has a cache.
     """
     if shutil.which("g++") is None:
         pytest.skip("the emulator of CUDA C needs g++")
-    folder = pytestconfig.cache.mkdir("cuda_emulator")
+    cache = getattr(pytestconfig, "cache", None)
+    folder = cache.mkdir("cuda_emulator") if cache else tmp_path_factory.getbasetemp()
 
     def make(order="forward", seed=1, *, real="double", change=str):
         emulator = Emulator(
