@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from otf.calculators.executor import ReferencePool
     from otf.configuration import Configuration, FloatArray, Labels
     from otf.dynamics.sampler import Sampler
-    from otf.learning.potential import LearningLog
+    from otf.learning.events import LearningLog
     from otf.models.posterior import KernelPosterior
     from otf.models.rows import Allocate
     from otf.potential import ReferenceCalculator

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, Labels
     from otf.learning.audit import Verdict
-    from otf.learning.potential import Decision, Failure, LearningPotential
+    from otf.learning.events import Decision, Failure
+    from otf.learning.potential import LearningPotential
     from otf.models.interface import FitReport
     from otf.potential import Prediction
     from otf.settings import Settings

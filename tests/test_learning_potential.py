@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,15 +17,13 @@ from otf.errors import OTFError, ReferenceFailure
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
 from otf.learning.policy import Budget, Calibrated, Reason, Rules
-from otf.learning.potential import (
-    Decision,
-    Failure,
-    LearningOptions,
-    LearningPotential,
-)
+from otf.learning.potential import LearningOptions, LearningPotential
 from otf.models.archive import model_from_arrays
 from otf.models.bayesian_linear import BayesianLinear
 from otf.potential import Untrusted
+
+if TYPE_CHECKING:
+    from otf.learning.events import Decision, Failure
 
 
 class Log:
