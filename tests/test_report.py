@@ -116,18 +116,19 @@ def view(tmp_path):
     )
 
 
-def write_frames(path, n_frames, *, rattle=0.1):
+def write_frames(path, n_frames, *, rattle=0.1, c=None):
     rng = np.random.default_rng(0)
-    c = salt()
+    c = salt() if c is None else c
+    n = c.n_atoms
     wells = HarmonicWells(c.positions)
     with FrameLog(path) as log:
         for step in range(n_frames):
             moved = c.moved(c.positions + rattle * rng.normal(size=c.positions.shape))
             state = State(
                 moved,
-                np.zeros((8, 3)),
-                np.ones(8),
-                np.ones((8, 3), dtype=np.bool_),
+                np.zeros((n, 3)),
+                np.ones(n),
+                np.ones((n, 3), dtype=np.bool_),
                 step=step,
                 time=step * FS,
                 seed=0,
@@ -383,3 +384,12 @@ def test_a_thinned_line_keeps_its_peak():
     assert len(some_x) <= 1200
     assert some_y.max() == 9.0
     assert np.all(np.diff(some_x) > 0)
+
+
+def test_a_cell_too_small_for_a_pair_has_no_pair_distribution(tmp_path):
+    path = tmp_path / "frames.bin"
+    fcc = bulk("Al", "fcc", a=4.05, cubic=True)
+    write_frames(path, 3, rattle=0.01, c=Configuration.from_atoms(fcc))
+    assert rdf_of_run(path, since=0) == ([], 0)
+    write_frames(tmp_path / "larger.bin", 3, rattle=0.01)
+    assert len(rdf_of_run(tmp_path / "larger.bin", since=0)[0]) == 3
