@@ -277,6 +277,34 @@ def label_of(name, given, c, folder, **options):
 
 
 @cp2k
+def test_cp2k_labels_are_those_of_a_direct_call_and_gradients(silicon, tmp_path):
+    given = {
+        "xc": "PBE",
+        "basis_set": "DZVP-MOLOPT-SR-GTH",
+        "pseudo_potential": "GTH-PBE",
+        "cutoff": 280 * 13.605693,
+        "max_scf": 60,
+        "poisson_solver": None,
+        "stress_tensor": True,
+        "inp": "&FORCE_EVAL\n&DFT\n&SCF\nEPS_SCF 1e-7\n&END SCF\n&KPOINTS\n"
+        "SCHEME MONKHORST-PACK 2 2 2\n&END KPOINTS\n&END DFT\n&END FORCE_EVAL",
+    }
+    code = make_calculator("cp2k", given, directory=tmp_path / "direct")
+    calculator = code.build()
+    direct = evaluate(calculator, silicon.to_atoms())
+    calculator.close()
+    worker = Worker(Order("cp2k", given, directory=tmp_path / "run"))
+    reference = Reference(code, caller=worker)
+    labels = reference.label(silicon)
+    np.testing.assert_allclose(labels.forces, direct["forces"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(labels.stress, direct["stress"], rtol=0, atol=1e-8)
+    assert labels.energy == pytest.approx(direct["energy"], abs=1e-6)
+    require_gradients(reference, silicon, labels, force=1e-3, stress=0.01)
+    assert worker.n_started == 1
+    reference.close()
+
+
+@cp2k
 def test_cp2k_is_believed_only_when_its_log_says_converged(tmp_path):
     atoms = molecule("H2O")
     atoms.set_cell([6.0, 6.0, 6.0])

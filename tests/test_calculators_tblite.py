@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from tblite.ase import TBLite
 
 from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
+from otf.calculators.serving import evaluate
+from otf.calculators.worker import Order, Worker
 from otf.configuration import Configuration
 from otf.errors import ReferenceFailure
 from otf.testing import derivative, strained
@@ -28,25 +31,51 @@ def salt():
     return Configuration.from_atoms(atoms)
 
 
-def test_forces_and_stress_of_salt_are_gradients(salt):
+@pytest.fixture(scope="module")
+def silicon():
+    atoms = bulk("Si", "diamond", a=5.43, cubic=True)
+    atoms.rattle(0.08, seed=1)
+    shear = np.eye(3) + 0.02 * np.random.default_rng(3).normal(size=(3, 3))
+    atoms.set_cell(atoms.cell.array @ shear, scale_atoms=True)
+    return Configuration.from_atoms(atoms)
+
+
+@pytest.mark.parametrize("name", ["salt", "silicon"])
+def test_labels_are_those_of_a_direct_call(name, request, tmp_path):
+    c = request.getfixturevalue(name)
+    given = {"method": "GFN1-xTB"}
+    code = make_calculator("tblite", given)
+    reference = Reference(code, caller=Worker(Order("tblite", given, tmp_path)))
+    labels = reference.label(c)
+    reference.close()
+    with one_openmp_thread("tblite"):
+        direct = evaluate(TBLite(method="GFN1-xTB", verbosity=0), c.to_atoms())
+    assert labels.energy == pytest.approx(direct["energy"], abs=1e-8)
+    np.testing.assert_allclose(labels.forces, direct["forces"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(labels.stress, direct["stress"], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["salt", "silicon"])
+def test_forces_and_stress_are_gradients(name, request):
+    c = request.getfixturevalue(name)
     reference = tblite()
-    labels = reference.label(salt)
+    labels = reference.label(c)
 
     def energy_moved(x):
-        positions = salt.positions.copy()
+        positions = c.positions.copy()
         positions[3, 1] += x
-        return reference.label(salt.moved(positions)).energy
+        return reference.label(c.moved(positions)).energy
 
     direction = np.array([1.0, -0.4, 0.2, 0.7, -0.5, 0.9])
 
     def energy_strained(x):
-        return reference.label(strained(salt, x * direction)).energy
+        return reference.label(strained(c, x * direction)).energy
 
     # The SCF is converged to 1e-6 hartree; other codes show the same scatter.
     assert labels.forces[3, 1] == pytest.approx(
         -derivative(energy_moved, 5e-3), abs=6e-4
     )
-    slope = derivative(energy_strained, 2e-3) / salt.volume / GPA
+    slope = derivative(energy_strained, 2e-3) / c.volume / GPA
     assert labels.stress @ direction / GPA == pytest.approx(slope, abs=5e-3)
 
 
