@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ase.calculators.cp2k import CP2K, parse_input
 
-from otf.calculators.code import Calculator, Code, OutputFile
+from otf.calculators.code import Calculator, Code, OutputFile, checksum
 from otf.calculators.kpoints import Sampling
 from otf.errors import InputError
 
@@ -27,8 +29,8 @@ def output_file(calculator: Calculator) -> Path:
     return Path(f"{calculator.label}.out")
 
 
-def version_of(command: str) -> str:
-    """Return the first line of ``command --version``, such as "CP2K version 2023.1".
+def words_of(command: str) -> str:
+    """Return what ``command --version`` prints, empty when it does not run.
 
     Raises
     ------
@@ -50,8 +52,24 @@ def version_of(command: str) -> str:
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return answer.stdout.strip().partition("\n")[0] or "unknown"
+        return ""
+    return answer.stdout.strip()
+
+
+def checksums(arguments: Mapping[str, object], words: str) -> dict[str, str]:
+    """Return those of the files of basis sets and potentials that can be found.
+
+    They lie in ``CP2K_DATA_DIR``, or where the program was told when it was compiled.
+    """
+    whole = words.replace("\n   ", "")  # the options of the compiler are wrapped
+    compiled = re.search(r'-D ?__DATA_DIR="?([^"\s]+)', whole)
+    folder = os.environ.get("CP2K_DATA_DIR") or (compiled.group(1) if compiled else "")
+    found = {}
+    for key in ("basis_set_file", "potential_file"):
+        path = Path(folder) / str(arguments.get(key, CP2K.default_parameters[key]))
+        if path.is_file():
+            found[path.name] = checksum(path)
+    return found
 
 
 def wave_functions(label: str) -> dict[str, str]:
@@ -107,6 +125,7 @@ def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
     filled = {"command": "cp2k_shell", "label": "cp2k", "inp": "", **arguments}
     files = wave_functions(str(filled["label"]))
     template = str(filled["inp"])
+    words = words_of(str(filled["command"]))
     guess = with_keywords(template, "FORCE_EVAL/DFT/SCF", "SCF_GUESS RESTART")
 
     def prepare(calculator: Calculator, configuration: Configuration) -> None:
@@ -122,7 +141,7 @@ def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
 
     return Code(
         name="cp2k",
-        version=version_of(str(filled["command"])),
+        version=words.partition("\n")[0] or "unknown",
         arguments=filled,
         construct=CP2K,
         prepare=prepare,
@@ -132,4 +151,5 @@ def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
         sampling=Sampling(set_kpoints, kpoints_given),
         electrons=files,
         raised=raised,
+        checksums=checksums(filled, words),
     )

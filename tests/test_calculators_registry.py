@@ -143,3 +143,28 @@ def test_a_description_survives_extended_xyz_whatever_its_settings_hold(tmp_path
     path = tmp_path / "a.xyz"
     write_frames(path, [frame], fingerprints=["f"], descriptions={"f": text})
     assert read_extxyz(path).descriptions == {"f": text}
+
+
+def test_the_basis_sets_of_cp2k_are_part_of_the_fingerprint(tmp_path, monkeypatch):
+    """The program wraps what it says of its compilation."""
+    data = tmp_path / "data"
+    data.mkdir()
+    program = tmp_path / "cp2k_shell"
+    flag = f'-D __DATA_DIR="{data}"'
+    program.write_text(
+        f"#!/bin/sh\necho ' CP2K version 2023.1'\necho '   -O2 {flag[:20]}'\n"
+        f"echo '   {flag[20:]}'\n"
+    )
+    program.chmod(0o755)
+    (data / "BASIS_MOLOPT").write_text("one")
+    prints = []
+    for text in ("one", "two"):
+        (data / "POTENTIAL").write_text(text)
+        code = make_calculator("cp2k", {"command": str(program)}, directory=tmp_path)
+        assert code.version == "CP2K version 2023.1"
+        assert sorted(code.checksums) == ["BASIS_MOLOPT", "POTENTIAL"]
+        prints.append(code.fingerprint())
+    assert prints[0] != prints[1]
+    monkeypatch.setenv("CP2K_DATA_DIR", str(tmp_path))
+    code = make_calculator("cp2k", {"command": str(program)}, directory=tmp_path)
+    assert not code.checksums

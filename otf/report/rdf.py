@@ -111,8 +111,8 @@ def half_width(cell: FloatArray) -> float:
 def rdf_of_run(path: Path, *, since: int) -> tuple[list[Rdf], int]:
     """Return g(r) from step ``since`` on and the number of frames it is the mean of.
 
-    Nothing is returned for systems that are not periodic in three directions, which have
-    no density, and for cells so small that no pair lies within half their width.
+    Nothing is returned for systems that are not periodic in three directions, which
+    have no density, and for cells so small that no pair lies within half their width.
     """
     if not path.is_file():
         return [], 0
