@@ -28,7 +28,7 @@ from otf.deploy.saved_model import load_model
 EXACT = """
 from otf.cli import main
 from otf.learning.screen import Screen
-Screen.flags = lambda self, cheap, *, step: True
+Screen.flags = lambda self, cheap, *, step, since_label: True
 raise SystemExit(main())
 """
 KINDS = {"screened": ["-m", "otf.cli"], "exact": ["-c", EXACT]}
