@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.socketio import SocketIOCalculator
+from ase.calculators.socketio import SocketClosed, SocketIOCalculator
 from ase.io import read, write
 
 from otf.calculators.reference import to_labels
@@ -124,6 +124,37 @@ def test_the_extras_are_what_the_model_says_of_itself():
 def test_without_a_driver_the_user_is_told_to_start_one(address):
     with pytest.raises(InputError, match=r"no driver listens at .*start i-PI first"):
         serve(None, Atoms("Si", pbc=True, cell=3 * [9.0]), address=address)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--port", "99999"], "--port must be at most 65535, got 99999"),
+        (
+            ["--unix", "x", "--max-spilling", "-1"],
+            "--max-spilling must lie in [0, 1], got -1",
+        ),
+    ],
+)
+def test_values_out_of_range_are_one_line(folder, options, message, capsys):
+    files = str(folder / "model.h5"), str(folder / "start.extxyz")
+    assert main(["serve", *files, *options]) == 2
+    assert capsys.readouterr().err == f"otf-md: error: {message}\n"
+
+
+def test_a_driver_of_other_atoms_is_told_so(folder, tmp_path, capsys):
+    name = f"otf-{tmp_path.name}-{time.monotonic_ns()}"
+    atoms = read(folder / "start.extxyz").repeat((2, 1, 1))
+    with (
+        ThreadPoolExecutor(1) as pool,
+        SocketIOCalculator(unixsocket=name) as server,
+    ):
+        ended = pool.submit(served, folder, name)
+        atoms.calc = server
+        with pytest.raises((ConnectionError, SocketClosed)):
+            atoms.get_potential_energy()
+        assert ended.result(60) == 2
+    assert "the driver has 16 atoms, the structure file 8" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from otf.commands.fitting import count
 from otf.configuration import Configuration
 from otf.deploy.ipi import serve
 from otf.deploy.saved_model import load_model
+from otf.errors import InputError
 from otf.learning.production import ProductionPotential
 from otf.settings.model import Production
 from otf.settings.structures import read_atoms
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULTS = Production()
+LAST_PORT = 65535
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Answer the driver until it ends."""
+    check(arguments)
     for path in (arguments.model, arguments.structure):
         require_exists(path)
     atoms = read_atoms(arguments.structure)
@@ -86,3 +89,19 @@ def main(arguments: argparse.Namespace) -> int:
     flagged = f", {potential.n_flagged} flagged" if potential.n_flagged else ""
     print(f"the driver has ended after {n_structures} structures{flagged}")
     return 0
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be, before any work.
+
+    Raises
+    ------
+    InputError
+        When a value is out of range.
+    """
+    if arguments.port is not None and arguments.port > LAST_PORT:
+        msg = f"--port must be at most {LAST_PORT}, got {arguments.port}"
+        raise InputError(msg)
+    if not 0.0 <= arguments.max_spilling <= 1.0:
+        msg = f"--max-spilling must lie in [0, 1], got {arguments.max_spilling:g}"
+        raise InputError(msg)

@@ -16,9 +16,11 @@ import numpy as np
 from ase.calculators.socketio import IPIProtocol, SocketClient
 
 from otf.deploy.ase import OTFCalculator
-from otf.errors import InputError
+from otf.errors import InputError, OTFError
 
 if TYPE_CHECKING:
+    import socket
+
     from ase import Atoms
 
     from otf.configuration import FloatArray
@@ -29,6 +31,20 @@ class _Protocol(IPIProtocol):  # type: ignore[misc]
     """The protocol with the extra string that i-PI writes beside the forces."""
 
     extras = ""  # of the structure whose forces are sent next
+
+    def __init__(self, socket: socket.socket, n_atoms: int) -> None:
+        super().__init__(socket)
+        self._n_atoms = n_atoms
+
+    def recvposdata(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return cell, inverse cell and positions of as many atoms as are expected."""
+        cell, inverse, positions = super().recvposdata()
+        if len(positions) != self._n_atoms:
+            raise InputError(
+                f"the driver has {len(positions)} atoms, the structure file "
+                f"{self._n_atoms}: give the structure the driver starts from"
+            )
+        return cell, inverse, positions
 
     def sendforce(
         self, energy: float, forces: FloatArray, virial: FloatArray, *_: object
@@ -66,9 +82,11 @@ def serve(potential: Potential, atoms: Atoms, *, address: str | tuple[str, int])
     Raises
     ------
     InputError
-        When nobody listens there.
+        When nobody listens there, or the driver has another number of atoms.
     UntrustedError
         When the potential can say nothing about a structure.
+    OTFError
+        When the driver ends in the middle of a message.
     """
     atoms.calc = calculator = OTFCalculator(potential)
     try:
@@ -82,8 +100,14 @@ def serve(potential: Potential, atoms: Atoms, *, address: str | tuple[str, int])
             f"no driver listens at {where} ({error.strerror or error}): start i-PI "
             "first, with the same address in its ffsocket"
         ) from None
-    client.protocol = _Protocol(client.protocol.socket)
-    client.run(atoms, use_stress=bool(atoms.cell.rank == 3))
+    client.protocol = _Protocol(client.protocol.socket, len(atoms))
+    try:
+        client.run(atoms, use_stress=bool(atoms.cell.rank == 3))
+    except OSError as error:
+        raise OTFError(
+            f"the connection to the driver broke after {calculator.step} structures "
+            f"({error.strerror or error}); see what the driver says"
+        ) from None
     return calculator.step
 
 
