@@ -67,12 +67,8 @@ class _Candidates:
         ):
             return False
         moved = configuration.positions - old.positions
-        # A bound without a sum over each atom's three components comes first.
-        reach = 0.5 * skin
-        if max(moved.max(initial=0.0), -moved.min(initial=0.0)) ** 2 < reach**2 / 3.0:
-            return True
         largest = np.einsum("ij,ij->i", moved, moved).max(initial=0.0)
-        return bool(largest < reach**2)
+        return bool(largest < (0.5 * skin) ** 2)
 
 
 class NeighborList:
