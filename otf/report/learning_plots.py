@@ -113,7 +113,8 @@ def growth_plot(view: RunView) -> Plot | None:
                 x = np.append(ps_of(view, sorted(steps)), end)
                 y = np.append(np.arange(1, len(steps) + 1), len(steps))
                 left.step(x, y, where="post", color=color, linewidth=1.6, label=label)
-        left.legend(loc="upper left")
+        # Below the names of the stages, which stand along the upper edge.
+        left.legend(loc="upper left", bbox_to_anchor=(0.0, 0.93))
         left.set_ylabel("reference calls so far")
         left.set_xlabel("time (ps)")
         left.set_ylim(bottom=0)
