@@ -28,12 +28,14 @@ __all__ = [
     "overlap_derivatives",
     "pair_derivatives",
     "pair_potential",
+    "row_squares",
     "scatter_rows",
     "softened",
     "softened_gradient",
     "spectrum_full",
     "spectrum_reduced",
     "spread_to_mesh",
+    "triangle_product",
     "weighted_power",
     "within",
 ]
@@ -287,6 +289,14 @@ def weighted_power(k, weights, exponent):
     out = (weights * k**exponent).sum(axis=1)
     k[:] = exponent * weights * k ** (exponent - 1)
     return out
+
+
+def row_squares(rows):
+    return (rows**2).sum(axis=1)
+
+
+def triangle_product(rows, matrix, lower):
+    return rows @ (np.tril(matrix) if lower else np.triu(matrix)).T
 
 
 def pair_potential(start, neighbor, kind, vector, distance, table):

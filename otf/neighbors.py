@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otf.configuration import Configuration, FloatArray, IntArray
-    from otf.kernels import Kernels
+    from otf.kernels import Backend
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,7 @@ class _Candidates:
             return False
         moved = configuration.positions - old.positions
         largest = np.einsum("ij,ij->i", moved, moved).max(initial=0.0)
+        # Positions that are no numbers do not hold.
         return bool(largest < (0.5 * skin) ** 2)
 
 
@@ -86,18 +87,18 @@ class NeighborList:
         Largest distance in angstrom; pairs at or beyond it are left out.
     skin
         angstrom.
-    kernels
-        Which find the near ones.
+    backend
+        Whose kernels find the near ones, and where the arrays of pairs live.
     """
 
     def __init__(
-        self, cutoff: float, *, skin: float = 1.0, kernels: Kernels | None = None
+        self, cutoff: float, *, skin: float = 1.0, backend: Backend | None = None
     ) -> None:
         if not cutoff > 0:
             raise InputError(f"the neighbour cutoff must be positive, got {cutoff}")
         self.cutoff = float(cutoff)
         self.skin = float(skin)
-        self._within = (kernels or load("cpu").kernels).within
+        self._backend = backend or load("cpu")
         self._last: _Candidates | None = None
 
     def pairs(self, configuration: Configuration) -> Pairs:
@@ -123,32 +124,34 @@ class NeighborList:
         InputError
             As ``pairs``.
         """
-        if not np.isfinite(configuration.positions).all():
-            raise InputError("positions hold NaN or infinity: the structure is broken")
+        positions = self._backend.here(configuration.positions)
+        configuration = configuration.moved(positions)
         found = self._last  # once: another thread may replace it
         if found is None or not found.hold(configuration, self.skin):
-            found = self._last = _candidates(configuration, self.cutoff + self.skin)
+            reach = self.cutoff + self.skin
+            found = self._last = _candidates(configuration, reach, self._backend)
         start, neighbor, offset = found.start, found.neighbor, found.offset
 
         def near(atoms: slice) -> Pairs:
             part = start[atoms.start : atoms.stop + 1]
             return Pairs(
-                *self._within(
-                    atoms.start,
-                    part,
-                    neighbor,
-                    offset,
-                    configuration.positions,
-                    self.cutoff,
+                *self._backend.kernels.within(
+                    atoms.start, part, neighbor, offset, positions, self.cutoff
                 )
             )
 
         return near
 
 
-def _candidates(configuration: Configuration, reach: float) -> _Candidates:
+def _candidates(
+    configuration: Configuration, reach: float, backend: Backend
+) -> _Candidates:
     """Return all pairs within ``reach``, sorted by centre, neighbour and image."""
     n = configuration.n_atoms
+    made_for = configuration.moved(configuration.positions.copy())
+    configuration = configuration.moved(backend.host(configuration.positions))
+    if not np.isfinite(configuration.positions).all():
+        raise InputError("positions hold NaN or infinity: the structure is broken")
     cell = complete_cell(configuration)
     # One list object and one thread per call: no state that outlives the call.
     finder = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
@@ -166,8 +169,8 @@ def _candidates(configuration: Configuration, reach: float) -> _Candidates:
     order = np.argsort((i * n + j) * int(extent.prod()) + image, kind="stable")
     start = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(np.bincount(i, minlength=n), out=start[1:])
-    made_for = configuration.moved(configuration.positions.copy())
-    return _Candidates(made_for, start, j[order], shift[order] @ cell)
+    arrays = start, j[order], shift[order] @ cell
+    return _Candidates(made_for, *(backend.here(x) for x in arrays))
 
 
 def complete_cell(configuration: Configuration) -> FloatArray:

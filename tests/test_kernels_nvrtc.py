@@ -31,7 +31,9 @@ PROGRAMS = [
     programs.mesh(6),
 ]
 # Registers a thread. A processor has 65536 of them, so that 128 leave it 512 threads.
-REGISTERS = {"add_pair_gradient": 128, "expand": 128, "gather_from_mesh": 128}
+REGISTERS = dict.fromkeys(
+    ("add_pair_gradient", "expand", "overlap", "gather_from_mesh"), 128
+)
 OTHER_REGISTERS = 96
 # Where units for double precision are few the compiler gathers loads and takes more.
 FEW_UNITS, ANY_REGISTERS = (75, 86, 89, 120), 168

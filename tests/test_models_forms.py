@@ -9,7 +9,7 @@ from otf.models.forms import Direct, Quadratic, Vector, form_of, products
 from otf.models.references import References
 
 Q, M, SOFTENING = 7, 12, 0.1
-KERNELS = load("cpu").kernels
+CPU = load("cpu")
 
 
 def environments(n, covariance, seed):
@@ -42,7 +42,7 @@ CASES = [
 @pytest.mark.parametrize(("covariance", "kind"), CASES)
 def test_every_form_gives_the_energies_of_the_sum(covariance, kind):
     references, weights = case(covariance)
-    form = form_of(references, weights, KERNELS)
+    form = form_of(references, weights, CPU)
     assert isinstance(form, kind)
     x = np.random.default_rng(3).normal(size=(5, Q))
     atoms = References.of(x, np.zeros(5, dtype=int), covariance, SOFTENING)
@@ -55,7 +55,7 @@ def test_slopes_are_the_derivatives_of_the_energies(covariance, kind):
     references, weights = case(covariance)
     x = np.random.default_rng(3).normal(size=(5, Q))
     atoms = References.of(x, np.zeros(5, dtype=int), covariance, SOFTENING)
-    sums = form_of(references, weights, KERNELS).sums(atoms, None)
+    sums = form_of(references, weights, CPU).sums(atoms, None)
     gradient = sums.slope + sums.own[:, None] * atoms.directions
     gradient *= references.inverse_norm(x)[:, None]
     h = 1e-3
@@ -69,7 +69,7 @@ def test_slopes_are_the_derivatives_of_the_energies(covariance, kind):
 def test_products_that_are_known_are_not_computed_again():
     references, weights = case(Polynomial(4))
     atoms = environments(5, Polynomial(4), 3)
-    form = Direct(references, weights, KERNELS)
+    form = Direct(references, weights, CPU.kernels)
     known = form.sums(atoms, atoms.directions @ references.directions.T)
     for a, b in zip(known, form.sums(atoms, None), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14)
@@ -86,4 +86,4 @@ def test_memory_that_is_used_again_holds_other_numbers_of_atoms():
 def test_few_references_are_summed_directly():
     references, weights = case(Polynomial(2))
     few = references.subset(np.arange(3))
-    assert isinstance(form_of(few, weights[:3], KERNELS), Direct)
+    assert isinstance(form_of(few, weights[:3], CPU), Direct)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.linalg
 
 from otf.calculators.stillinger_weber import StillingerWeber
 from otf.configuration import Configuration, Labels
@@ -63,14 +62,14 @@ def on_gpu_kernels(monkeypatch, emulated):
     """Return a function that gives a model the emulated kernels."""
 
     def make(model, **options):
-        backend = Backend(np, scipy.linalg, emulated(**options))
+        backend = Backend(np, emulated(**options))
 
         def load_here(device):
             return backend if device == "gpu" else load(device)
 
         for module in (power_spectrum, posterior):
             monkeypatch.setattr(module, "load", load_here)
-        return replace(model, descriptor=replace(model.descriptor, device="gpu"))
+        return model.on("gpu")
 
     return make
 

@@ -9,12 +9,13 @@ from scipy.special import (
 )
 
 from otf.configuration import Configuration
-from otf.descriptors.power_spectrum import CHUNK, PowerSpectrum
+from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.descriptors.radial import (
     basis,
     radial_functions,
 )
 from otf.errors import InputError
+from otf.kernels import load
 from otf.testing import derivative, strained
 
 SMALL = {
@@ -653,5 +654,5 @@ def test_environments_are_the_same_in_parts_as_in_one(monkeypatch):
     d.evaluate(c, local)
     whole = d.describe(c)
     assert len(seen) > 1
-    assert max(seen) <= CHUNK
+    assert max(seen) <= load("cpu").chunk
     np.testing.assert_array_equal(features, whole.features)

@@ -11,6 +11,7 @@ from otf.kernels.cpu.overlaps import (
 )
 from otf.kernels.cpu.pair_potential import pair_potential
 from otf.kernels.cpu.powers import softened, softened_gradient, weighted_power
+from otf.kernels.cpu.products import row_squares, triangle_product
 from otf.kernels.cpu.rows import add_forces, merge_rows, scatter_rows
 from otf.kernels.cpu.spectrum import (
     adjoint_full,
@@ -35,12 +36,14 @@ __all__ = [
     "overlap_derivatives",
     "pair_derivatives",
     "pair_potential",
+    "row_squares",
     "scatter_rows",
     "softened",
     "softened_gradient",
     "spectrum_full",
     "spectrum_reduced",
     "spread_to_mesh",
+    "triangle_product",
     "weighted_power",
     "within",
 ]

@@ -7,7 +7,7 @@
 extern "C" __global__ void __launch_bounds__(BLOCK) expand(
     const integer *__restrict__ start, const integer *__restrict__ species,
     const double *__restrict__ vector, const double *__restrict__ distance,
-    const double *__restrict__ values, integer nodes, double cutoff,
+    const real *__restrict__ coefficients, integer intervals, double cutoff,
     const double *__restrict__ norms, double *__restrict__ c)
 {
     __shared__ int chosen[BLOCK];
@@ -32,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
             const int n = n_chosen - first < TILE ? n_chosen - first : TILE;
             if (threadIdx.x < n) {
                 const integer p = base + chosen[first + threadIdx.x];
-                tile.place(threadIdx.x, place_of(distance[p], nodes, cutoff));
+                tile.places[threadIdx.x] = place_of(distance[p], intervals, cutoff);
                 real u[3], *to = y[threadIdx.x];
                 direction(vector + 3 * p, distance[p], u);
                 Harmonics harmonics(u);
@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
                 }
             }
             __syncthreads();
-            tile.read(values, n);
+            tile.read(coefficients, n);
             __syncthreads();
             for (int p = 0; p < n; p++)
 #pragma unroll
@@ -64,38 +64,47 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
 }
 
 // The gradient of sum_i U_i(c_i) by the pair vectors: a block an atom, a thread a pair.
+// The radial functions of one order are read together, as in a tile.
 extern "C" __global__ void __launch_bounds__(BLOCK) add_pair_gradient(
     const integer *__restrict__ start, const integer *__restrict__ species,
     const double *__restrict__ vector, const double *__restrict__ distance,
-    const double *__restrict__ values, integer nodes, double cutoff,
+    const real *__restrict__ coefficients, integer intervals, double cutoff,
     const double *__restrict__ norms, const double *__restrict__ slopes,
     integer n_species, double *__restrict__ out)
 {
-    const integer high = start[blockIdx.x + 1];
-    for (integer p = start[blockIdx.x] + threadIdx.x; p < high; p += BLOCK) {
-        if (distance[p] >= cutoff)
-            continue;
+    __shared__ int chosen[BLOCK];
+    __shared__ Place places[BLOCK];
+    __shared__ real h[BLOCK][N_MAX + 1], d[BLOCK][N_MAX + 1];
+    const integer low = start[blockIdx.x], high = start[blockIdx.x + 1];
+    for (integer base = low; base < high; base += BLOCK) {
+        const integer own = base + threadIdx.x;
+        const int n_chosen = choose(own < high && distance[own] < cutoff, chosen);
+        const bool busy = threadIdx.x < n_chosen;
+        const integer p = busy ? base + chosen[threadIdx.x] : base;
         const double *w = slopes + (blockIdx.x * n_species + species[p]) * N_C;
-        const Place place = place_of(distance[p], nodes, cutoff);
+        if (busy)
+            places[threadIdx.x] = place_of(distance[p], intervals, cutoff);
         real u[3], radial = 0, x0 = 0, x1 = 0, x2 = 0;
         const real inverse = direction(vector + 3 * p, distance[p], u);
         Harmonics harmonics(u);
 #pragma unroll
         for (int order = 0; order < N_L; order++) {
-            real h[N_MAX], d[N_MAX];
-#pragma unroll
-            for (int n = 0; n < N_MAX; n++) {
-                const int column = order * N_MAX + n;
-                h[n] = read_value(values, place.interval, place.value, column);
-                d[n] = read_slope(values, place, column);
+            __syncthreads(); // the order before may still be read
+            for (int k = threadIdx.x; k < n_chosen * N_MAX; k += BLOCK) {
+                const int q = k / N_MAX, n = k % N_MAX;
+                read_both(coefficients, places[q], order * N_MAX + n, &h[q][n], &d[q][n]);
             }
+            __syncthreads();
             harmonics.enter(order);
+            if (!busy)
+                continue;
             harmonics.each(order, norms, [&](int m, real y, real dx, real dy, real dz) {
                 real s = 0, t = 0;
 #pragma unroll
                 for (int n = 0; n < N_MAX; n++) {
-                    s += (real)w[m * N_MAX + n] * h[n];
-                    t += (real)w[m * N_MAX + n] * d[n];
+                    const real weight = w[m * N_MAX + n];
+                    s += weight * h[threadIdx.x][n];
+                    t += weight * d[threadIdx.x][n];
                 }
                 radial += t * y;
                 x0 += s * dx;
@@ -103,6 +112,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) add_pair_gradient(
                 x2 += s * dz;
             });
         }
+        if (!busy)
+            continue;
         radial -= (x0 * u[0] + x1 * u[1] + x2 * u[2]) * inverse;
         out[3 * p] += radial * u[0] + x0 * inverse;
         out[3 * p + 1] += radial * u[1] + x1 * inverse;
@@ -113,8 +124,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) add_pair_gradient(
 // d(h_nl Y_lm)/d(vector): a block FEW pairs, threads write neighbouring numbers.
 extern "C" __global__ void __launch_bounds__(BLOCK) pair_derivatives(
     integer n_pairs, const double *__restrict__ vector,
-    const double *__restrict__ distance, const double *__restrict__ values,
-    integer nodes, double cutoff, const double *__restrict__ norms,
+    const double *__restrict__ distance, const real *__restrict__ coefficients,
+    integer intervals, double cutoff, const double *__restrict__ norms,
     double *__restrict__ out)
 {
     __shared__ Place places[FEW];
@@ -128,7 +139,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) pair_derivatives(
         real u[3], (*radial)[N_M] = along[threadIdx.x];
         real(*tangential)[N_M] = across[threadIdx.x];
         const real inverse = direction(vector + 3 * p, distance[p], u);
-        places[threadIdx.x] = place_of(near ? distance[p] : 0.0, nodes, cutoff);
+        places[threadIdx.x] = place_of(near ? distance[p] : 0.0, intervals, cutoff);
         Harmonics harmonics(u);
 #pragma unroll
         for (int order = 0; order < N_L; order++) {
@@ -148,9 +159,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) pair_derivatives(
     for (int index = threadIdx.x; index < n * 3 * N_C; index += BLOCK) {
         const int p = index / (3 * N_C), k = index / N_C % 3, m = index / N_MAX % N_M;
         const int column = order_of(m) * N_MAX + index % N_MAX;
-        const Place &place = places[p];
-        const real h = read_value(values, place.interval, place.value, column);
-        const real d = read_slope(values, place, column);
+        real h, d;
+        read_both(coefficients, places[p], column, &h, &d);
         out[3 * N_C * first + index] = d * along[p][k][m] + h * across[p][k][m];
     }
 }

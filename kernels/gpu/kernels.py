@@ -13,6 +13,12 @@ from otf.kernels.gpu import programs
 from otf.kernels.noise import check_key
 from otf.kernels.norms import harmonic_norms
 
+# Columns of a product with a triangle that are made together: of eight blocks four
+# ninths of the work is saved.
+TRIANGLE = 64
+# Radial tables whose coefficients are remembered.
+SPLINES = 32
+
 
 class GpuKernels:
     """All kernels, run by a launcher.
@@ -37,6 +43,10 @@ class GpuKernels:
         self._norms = lru_cache(maxsize=16)(
             lambda l_max: self._xp.asarray(harmonic_norms(l_max))
         )
+        self._orders = lru_cache(maxsize=16)(
+            lambda weights: self._xp.asarray(np.frombuffer(weights))
+        )
+        self._splines = {}
 
     # ----------------------------------------------------------------------- pairs
 
@@ -176,14 +186,14 @@ class GpuKernels:
         n, n_species, _, n_max = c.shape
         n_a, n_l = n_species * n_max, len(weights)
         out = self._xp.empty((n, n_l * n_a * (n_a + 1) // 2))
-        given = self._numbers(c), self._numbers(weights)
+        given = self._numbers(c), self._factors(weights)
         self._spectrum("spectrum_full", n, n_species, n_l, n_max, *given, out)
         return out
 
     def adjoint_full(self, c, weights, gradient):
         n, n_species, _, n_max = c.shape
         out = self._xp.empty(c.shape)
-        given = (self._numbers(x) for x in (c, weights, gradient))
+        given = self._numbers(c), self._factors(weights), self._numbers(gradient)
         self._spectrum("adjoint_full", n, n_species, len(weights), n_max, *given, out)
         return out
 
@@ -191,14 +201,19 @@ class GpuKernels:
         n, n_species, _, n_max = c.shape
         n_l = len(weights)
         out = self._xp.empty((n, n_l * n_species * n_max * n_max))
-        given = (self._numbers(x) for x in (c, c.sum(axis=1), weights))
+        given = self._numbers(c), self._numbers(c.sum(axis=1)), self._factors(weights)
         self._spectrum("spectrum_reduced", n, n_species, n_l, n_max, *given, out)
         return out
 
     def adjoint_reduced(self, c, weights, gradient):
         n, n_species, _, n_max = c.shape
         out = self._xp.empty(c.shape)
-        given = (self._numbers(x) for x in (c, c.sum(axis=1), weights, gradient))
+        given = (
+            self._numbers(c),
+            self._numbers(c.sum(axis=1)),
+            self._factors(weights),
+            self._numbers(gradient),
+        )
         self._spectrum(
             "adjoint_reduced", n, n_species, len(weights), n_max, *given, out
         )
@@ -216,7 +231,7 @@ class GpuKernels:
             n_max,
             self._indices(owner),
             self._numbers(c),
-            self._numbers(weights),
+            self._factors(weights),
             int(species),
             self._numbers(derivatives),
             out,
@@ -247,32 +262,45 @@ class GpuKernels:
         self._powers("weighted_power", n, *given, out)
         return out
 
+    def row_squares(self, rows):
+        rows = self._numbers(rows)
+        n, m = rows.shape
+        out = self._xp.empty(n)
+        self._powers("row_squares", n, rows, m, out)
+        return out
+
+    def triangle_product(self, rows, matrix, lower):
+        rows, matrix = self._numbers(rows), self._numbers(matrix)
+        n, m = rows.shape
+        out = self._xp.empty((n, m))
+        for low in range(0, m if n else 0, TRIANGLE):
+            part = slice(low, min(low + TRIANGLE, m))
+            needed = slice(0, part.stop) if lower else slice(low, m)
+            self._launcher.multiply(rows[:, needed], matrix[part, needed], out[:, part])
+        return out
+
     # ------------------------------------------------------------------------ sums
 
     def add_forces(self, low, start, neighbor, vector, gradient, forces, strain):
-        xp, n, n_centres = self._xp, len(forces), len(start) - 1
-        start, neighbor = self._indices(start), self._indices(neighbor)
-        vector, gradient = self._numbers(vector), self._numbers(gradient)
-        incoming = xp.argsort(neighbor, kind="stable")
-        last = xp.searchsorted(neighbor[incoming], xp.arange(n + 1))
-        program = programs.SUMS
-        self._run(
-            program,
-            "add_forces",
-            (n,),
-            low,
-            n_centres,
-            start,
-            neighbor,
-            self._indices(last),
-            self._indices(incoming),
-            gradient,
-            self._changed(forces),
-        )
+        xp, n_centres = self._xp, len(start) - 1
+        sums = xp.zeros(3 * len(forces) + 1, dtype=np.int64)
         strains = xp.empty((n_centres, 6))
         self._run(
-            program, "centre_strains", (n_centres,), start, vector, gradient, strains
+            programs.SUMS,
+            "sum_forces",
+            (n_centres,),
+            low,
+            self._indices(start),
+            self._indices(neighbor),
+            self._numbers(vector),
+            self._numbers(gradient),
+            sums[:-1],
+            sums[-1:],
+            strains,
         )
+        n, grid = forces.size, (_ratio(forces.size, programs.THREADS),)
+        given = n, sums[:-1], sums[-1:], self._changed(forces)
+        self._run(programs.ROWS, "take_forces", grid, *given)
         self._add_columns(strains, self._changed(strain))
 
     def merge_rows(self, centres, start, neighbor, vector, derivatives):
@@ -402,7 +430,21 @@ class GpuKernels:
         return *whole, self._numbers(vector), self._numbers(distance)
 
     def _table(self, table):
-        return self._numbers(table.values), len(table.values), float(table.cutoff)
+        """Return what kernels get of a radial table: made once, and remembered."""
+        values, spline = self._splines.get(id(table.values), (None, None))
+        if values is not table.values:
+            if len(self._splines) == SPLINES:
+                self._splines.clear()
+            dtype = np.float32 if self._real == "float" else np.float64
+            spline = quintics(self._xp, self._here(table.values)).astype(dtype)
+            self._splines[id(table.values)] = table.values, spline
+        return spline, len(spline), float(table.cutoff)
+
+    def _factors(self, weights):
+        """Return the weights of the orders, which come from the host or from here."""
+        if isinstance(weights, np.ndarray):
+            return self._orders(weights.tobytes())
+        return self._numbers(weights)
 
     def _starts(self, counts):
         """Return the sums of all counts before each, and of all, (n + 1,)."""
@@ -434,6 +476,26 @@ class GpuKernels:
                 "move it with backend.xp.asarray"
             )
         return array
+
+
+def quintics(xp, values):
+    """Return the coefficients of t^0 .. t^5 of each interval, (nodes - 1, 6, L + 1, N).
+
+    ``values`` are those of a radial table; t goes from 0 to 1.
+    """
+    (v, s, c), (w, t, d) = (x.swapaxes(0, 1) for x in (values[:-1], values[1:]))
+    rise = w - v
+    return xp.stack(
+        [
+            v,
+            s,
+            0.5 * c,
+            10.0 * rise - 6.0 * s - 4.0 * t - 1.5 * c + 0.5 * d,
+            -15.0 * rise + 8.0 * s + 7.0 * t + 1.5 * c - d,
+            6.0 * rise - 3.0 * s - 3.0 * t - 0.5 * c + 0.5 * d,
+        ],
+        axis=1,
+    )
 
 
 def _argument(value):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otf.kernels.gpu.programs import Program
+
+
+# Factors, which cuBLAS reads from memory.
+ONE, ZERO = np.ones(1), np.zeros(1)
 
 
 class Launcher(Protocol):
@@ -28,6 +34,13 @@ class Launcher(Protocol):
         """Start a kernel on a grid of blocks, of which no extent is zero.
 
         Arguments are contiguous arrays of ``xp``, and NumPy scalars of 8 bytes.
+        """
+        ...
+
+    def multiply(self, a: Any, b: Any, out: Any) -> None:
+        """Write a b^T to out.
+
+        All are of float64, with rows as long as they like and neighbouring columns.
         """
         ...
 
@@ -56,3 +69,19 @@ class CupyLauncher:
             function = module.get_function(kernel)
             self._functions[program, kernel] = function
         function(grid, (program.block,), tuple(arguments))
+
+    def multiply(self, a: Any, b: Any, out: Any) -> None:
+        """Write a b^T to out, by cuBLAS, which knows strides; CuPy would copy."""
+        from cupy_backends.cuda.libs import cublas
+
+        # cuBLAS counts columns first: it is told to make out^T = b a^T.
+        cublas.dgemm(
+            self.xp.cuda.device.get_cublas_handle(),
+            cublas.CUBLAS_OP_T,
+            cublas.CUBLAS_OP_N,
+            *(len(b), len(a), a.shape[1]),
+            ONE.ctypes.data,
+            *(b.data.ptr, b.strides[0] // 8, a.data.ptr, a.strides[0] // 8),
+            ZERO.ctypes.data,
+            *(out.data.ptr, out.strides[0] // 8),
+        )

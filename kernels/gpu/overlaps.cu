@@ -20,8 +20,8 @@ __device__ __forceinline__ void radial_pair(int place, int *a, int *b)
 // o_i of one species: a block an atom and species, a thread some self terms.
 extern "C" __global__ void __launch_bounds__(BLOCK) overlap(
     const integer *__restrict__ start, const integer *__restrict__ species,
-    const double *__restrict__ distance, const double *__restrict__ values,
-    integer nodes, double cutoff, double *__restrict__ o)
+    const double *__restrict__ distance, const real *__restrict__ coefficients,
+    integer intervals, double cutoff, double *__restrict__ o)
 {
     __shared__ int chosen[BLOCK];
     __shared__ Radial tile;
@@ -45,10 +45,10 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap(
             const int n = n_chosen - first < TILE ? n_chosen - first : TILE;
             if (threadIdx.x < n) {
                 const double r = distance[base + chosen[first + threadIdx.x]];
-                tile.place(threadIdx.x, place_of(r, nodes, cutoff));
+                tile.places[threadIdx.x] = place_of(r, intervals, cutoff);
             }
             __syncthreads();
-            tile.read(values, n);
+            tile.read(coefficients, n);
             __syncthreads();
             for (int p = 0; p < n; p++)
 #pragma unroll
@@ -69,7 +69,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap(
 extern "C" __global__ void __launch_bounds__(BLOCK) add_overlap_gradient(
     const integer *__restrict__ start, const integer *__restrict__ species,
     const double *__restrict__ vector, const double *__restrict__ distance,
-    const double *__restrict__ values, integer nodes, double cutoff,
+    const real *__restrict__ coefficients, integer intervals,
+    double cutoff,
     const double *__restrict__ slopes, integer n_species, double *__restrict__ out)
 {
     const integer high = start[blockIdx.x + 1];
@@ -77,17 +78,14 @@ extern "C" __global__ void __launch_bounds__(BLOCK) add_overlap_gradient(
         if (distance[p] >= cutoff)
             continue;
         const double *w = slopes + (blockIdx.x * n_species + species[p]) * N_O;
-        const Place place = place_of(distance[p], nodes, cutoff);
+        const Place place = place_of(distance[p], intervals, cutoff);
         real u[3], radial = 0;
         direction(vector + 3 * p, distance[p], u);
         for (int order = 0; order < N_L; order++) {
             real h[N_MAX], d[N_MAX], sum = 0;
 #pragma unroll
-            for (int n = 0; n < N_MAX; n++) {
-                const int column = order * N_MAX + n;
-                h[n] = read_value(values, place.interval, place.value, column);
-                d[n] = read_slope(values, place, column);
-            }
+            for (int n = 0; n < N_MAX; n++)
+                read_both(coefficients, place, order * N_MAX + n, &h[n], &d[n]);
             const double *next = w + order * N_T;
 #pragma unroll
             for (int a = 0; a < N_MAX; a++)
@@ -104,8 +102,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) add_overlap_gradient(
 // The derivatives of the self terms of pairs: threads write neighbouring numbers.
 extern "C" __global__ void __launch_bounds__(BLOCK) overlap_derivatives(
     integer n_pairs, const double *__restrict__ vector,
-    const double *__restrict__ distance, const double *__restrict__ values,
-    integer nodes, double cutoff, double *__restrict__ out)
+    const double *__restrict__ distance, const real *__restrict__ coefficients,
+    integer intervals, double cutoff, double *__restrict__ out)
 {
     __shared__ Place places[FEW];
     __shared__ real unit[FEW][3];
@@ -116,22 +114,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap_derivatives(
         const bool near = distance[p] < cutoff;
         real u[3];
         direction(vector + 3 * p, distance[p], u);
-        places[threadIdx.x] = place_of(near ? distance[p] : 0.0, nodes, cutoff);
+        places[threadIdx.x] = place_of(near ? distance[p] : 0.0, intervals, cutoff);
         for (int k = 0; k < 3; k++)
             unit[threadIdx.x][k] = near ? u[k] : (real)0;
     }
     __syncthreads();
     for (int index = threadIdx.x; index < n * 3 * N_O; index += BLOCK) {
         const int p = index / (3 * N_O), k = index / N_O % 3, order = index / N_T % N_L;
-        const Place &place = places[p];
         int a, b;
         radial_pair(index % N_T, &a, &b);
         a += order * N_MAX;
         b += order * N_MAX;
-        const real h_a = read_value(values, place.interval, place.value, a);
-        const real h_b = read_value(values, place.interval, place.value, b);
-        const real d_a = read_slope(values, place, a);
-        const real d_b = read_slope(values, place, b);
+        real h_a, h_b, d_a, d_b;
+        read_both(coefficients, places[p], a, &h_a, &d_a);
+        read_both(coefficients, places[p], b, &h_b, &d_b);
         out[3 * N_O * first + index]
             = (2 * order + 1) / FOUR_PI * (d_a * h_b + h_a * d_b) * unit[p][k];
     }

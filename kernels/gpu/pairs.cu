@@ -1,6 +1,7 @@
 // Formulae of one pair: radial spline and spherical harmonics.
 //
-// N_MAX and L_MAX are those of the radial table, (nodes, 3, L_MAX + 1, N_MAX). TILE
+// N_MAX and L_MAX are those of the radial table. Its ``coefficients``,
+// (intervals, 6, L_MAX + 1, N_MAX), are those of the quintic of every interval. TILE
 // pairs are prepared together in shared memory, FEW where more is kept of each.
 
 #define N_L (L_MAX + 1)
@@ -12,82 +13,58 @@
 // all h_nl of l > 0 vanish there.
 #define TINY 1e-10
 
-// Where a distance lies in the table, and the weights of the six rows around it: value,
-// slope, curvature of the left node, then of the right one. In the slope the two values
-// have opposite weights; its first weight is that of their difference.
+// Where a distance lies in the table, r = (interval + t) / rate.
 struct Place {
     integer interval;
-    real value[6], slope[5];
+    real t, rate;
 };
 
-__device__ __forceinline__ Place place_of(
-    double r, integer nodes, double cutoff)
+__device__ __forceinline__ Place place_of(double r, integer intervals, double cutoff)
 {
-    const double inverse_step = (nodes - 1) / cutoff;
-    const double x = r * inverse_step;
-    Place place;
-    place.interval = (integer)x < nodes - 2 ? (integer)x : nodes - 2;
-    const real t = x - place.interval, s = 1 - t, t2 = t * t, t3 = t2 * t;
-    const real f = inverse_step, half = 0.5;
-    place.value[0] = 1 - t3 * (10 - t * (15 - 6 * t));
-    place.value[1] = t - t3 * (6 - t * (8 - 3 * t));
-    place.value[2] = half * t2 * (1 - t * (3 - t * (3 - t)));
-    place.value[3] = 1 - place.value[0];
-    place.value[4] = -t3 * (4 - t * (7 - 3 * t));
-    place.value[5] = half * t3 * s * s;
-    place.slope[0] = 30 * t2 * s * s * f;
-    place.slope[1] = s * s * (1 + t * (2 - 15 * t)) * f;
-    place.slope[2] = half * t * s * s * (2 - 5 * t) * f;
-    place.slope[3] = t2 * (-12 + t * (28 - 15 * t)) * f;
-    place.slope[4] = half * t2 * s * (3 - 5 * t) * f;
-    return place;
+    const double rate = intervals / cutoff, x = r * rate;
+    const integer interval = (integer)x < intervals - 1 ? (integer)x : intervals - 1;
+    return {interval, (real)(x - interval), (real)rate};
 }
 
-// Return h_nl at a place, column l N_MAX + n.
-__device__ __forceinline__ real read_value(
-    const double *__restrict__ values, integer interval, const real *weights, int column)
+// Write h_nl and its slope at a place, column l N_MAX + n.
+__device__ __forceinline__ void read_both(
+    const real *__restrict__ coefficients, const Place &place, int column, real *h,
+    real *slope)
 {
-    const double *row = values + 3 * interval * N_H + column;
-    real sum = 0;
+    const real *row = coefficients + 6 * place.interval * N_H + column;
+    real value = row[5 * N_H], change = 0;
 #pragma unroll
-    for (int k = 0; k < 6; k++)
-        sum += weights[k] * (real)row[k * N_H];
-    return sum;
+    for (int k = 4; k >= 0; k--) {
+        change = change * place.t + value;
+        value = value * place.t + row[k * N_H];
+    }
+    *h = value;
+    *slope = change * place.rate;
+}
+
+// Return h_nl at a place.
+__device__ __forceinline__ real read_value(
+    const real *__restrict__ coefficients, const Place &place, int column)
+{
+    real value, slope; // which is not computed where nobody reads it
+    read_both(coefficients, place, column, &value, &slope);
+    return value;
 }
 
 // The radial functions of the pairs of a tile: first where each lies in the table.
 struct Radial {
-    integer interval[TILE];
-    real weights[TILE][6], h[TILE][N_H + 1];
-
-    __device__ __forceinline__ void place(int pair, const Place &place)
-    {
-        interval[pair] = place.interval;
-#pragma unroll
-        for (int k = 0; k < 6; k++)
-            weights[pair][k] = place.value[k];
-    }
+    Place places[TILE];
+    real h[TILE][N_H + 1];
 
     // Neighbouring threads read neighbouring numbers of the table.
-    __device__ __forceinline__ void read(const double *__restrict__ values, int n_pairs)
+    __device__ __forceinline__ void read(
+        const real *__restrict__ coefficients, int n_pairs)
     {
-        for (int k = threadIdx.x; k < n_pairs * N_H; k += BLOCK) {
-            const int p = k / N_H, column = k % N_H;
-            h[p][column] = read_value(values, interval[p], weights[p], column);
-        }
+#pragma unroll 4
+        for (int k = threadIdx.x; k < n_pairs * N_H; k += BLOCK)
+            h[k / N_H][k % N_H] = read_value(coefficients, places[k / N_H], k % N_H);
     }
 };
-
-// Return h_nl' at a place; the difference of two values is taken in double.
-__device__ __forceinline__ real read_slope(
-    const double *__restrict__ values, const Place &place, int column)
-{
-    const double *row = values + 3 * place.interval * N_H + column;
-    real sum = place.slope[0] * (real)(row[3 * N_H] - row[0]);
-    sum += place.slope[1] * (real)row[N_H] + place.slope[2] * (real)row[2 * N_H];
-    sum += place.slope[3] * (real)row[4 * N_H] + place.slope[4] * (real)row[5 * N_H];
-    return sum;
-}
 
 // Write the unit vector of a pair and return 1 / r.
 __device__ __forceinline__ real direction(const double *vector, double r, real *u)

@@ -34,6 +34,18 @@ extern "C" __global__ void __launch_bounds__(BLOCK) softened_gradient(
         out[base + k] = inverse * slope[base + k] + along * features[base + k];
 }
 
+extern "C" __global__ void __launch_bounds__(BLOCK) row_squares(
+    const double *__restrict__ rows, integer n_columns, double *__restrict__ out)
+{
+    const double *row = rows + blockIdx.x * n_columns;
+    double sum = 0.0;
+    for (integer k = threadIdx.x; k < n_columns; k += BLOCK)
+        sum += row[k] * row[k];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+        out[blockIdx.x] = sum;
+}
+
 extern "C" __global__ void __launch_bounds__(BLOCK) weighted_power(
     double *__restrict__ k, integer n_columns, const double *__restrict__ weights,
     integer exponent, double *__restrict__ out)

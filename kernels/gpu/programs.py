@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 WARP = 32
 # Threads of a block where nothing asks for another number.
 THREADS = 128
-# Shared memory for the pairs of a tile in bytes; a block may have 48 kB of it.
-TILE_MEMORY = 40_000
+# Shared memory for the pairs of a tile in bytes. A block may have 48 kB; of blocks with
+# half of it a processor holds enough to hide how long memory takes.
+TILE_MEMORY = 24_000
 
 # What a program is made of, first to last.
 SOURCES = {
@@ -80,13 +81,15 @@ def _of_table(
 ) -> Program:
     """Return a program with as many threads and pairs at a time as are of use."""
     _, _, n_l, n_max = table.values.shape
+    block = WARP if n_results <= WARP else 2 * WARP
     # angular and radial functions of a pair, and its place in the table
-    numbers = n_angular + n_l * n_max + 1 + 7
-    tile = WARP
-    while tile > 4 and 8 * numbers * tile > TILE_MEMORY:
+    numbers = n_angular + n_l * n_max + 1 + 3
+    size = (4 if real == "float" else 8) * numbers
+    tile = block
+    while tile > 4 and size * tile > TILE_MEMORY:
         tile //= 2
     constants = ("N_MAX", n_max), ("L_MAX", n_l - 1), ("TILE", tile)
-    return Program(name, WARP if n_results <= WARP else 2 * WARP, real, constants)
+    return Program(name, block, real, constants)
 
 
 def few(program: Program) -> int:

@@ -1,54 +1,60 @@
 // Sums over pairs: forces and strain of one function, or rows of many.
 
-// Forces of a function: a block is one warp and an atom, which takes what its own pairs
-// and the pairs that end at it give. Nobody else writes to it, so sums have one order.
-// The pairs that end at atom j are incoming[last[j]] .. incoming[last[j + 1] - 1].
-extern "C" __global__ void __launch_bounds__(WARP) add_forces(
-    integer low, integer n_centres, const integer *__restrict__ start,
-    const integer *__restrict__ neighbor, const integer *__restrict__ last,
-    const integer *__restrict__ incoming, const double *__restrict__ gradient,
-    double *__restrict__ forces)
-{
-    const integer j = blockIdx.x, row = j - low;
-    const bool is_centre = 0 <= row && row < n_centres;
-    const integer first = is_centre ? start[row] : 0;
-    const integer end = is_centre ? start[row + 1] : 0;
-    double sums[3] = {0.0};
-    for (integer p = first + threadIdx.x; p < end; p += WARP)
-        for (int a = 0; a < 3; a++)
-            sums[a] += neighbor[p] == j ? 0.0 : gradient[3 * p + a];
-    for (integer k = last[j] + threadIdx.x; k < last[j + 1]; k += WARP) {
-        const integer p = incoming[k];
-        for (int a = 0; a < 3; a++) // but for its own images
-            sums[a] -= first <= p && p < end ? 0.0 : gradient[3 * p + a];
-    }
-    for (int a = 0; a < 3; a++)
-        sums[a] = block_sum(sums[a]);
-    if (threadIdx.x == 0)
-        for (int a = 0; a < 3; a++)
-            forces[3 * j + a] += sums[a];
-}
+// Forces are summed as whole numbers of 2^-40 eV/angstrom: so they do not depend on the
+// order in which blocks come, and add up to zero. A pair may give up to LARGEST of them.
+#define FORCE_UNIT 9.094947017729282e-13
+#define LARGEST 16384.0
 
-// The strain derivative of a function: of every centre, by one warp.
-extern "C" __global__ void __launch_bounds__(WARP) centre_strains(
-    const integer *__restrict__ start, const double *__restrict__ vector,
-    const double *__restrict__ gradient, double *__restrict__ strains)
+// Pair gradients to forces and strain: a block is one warp and a centre. What is too
+// large for the sums, or no number, is told in ``lost``.
+extern "C" __global__ void __launch_bounds__(WARP) sum_forces(
+    integer low, const integer *__restrict__ start,
+    const integer *__restrict__ neighbor, const double *__restrict__ vector,
+    const double *__restrict__ gradient, unsigned long long *__restrict__ sums,
+    integer *__restrict__ lost, double *__restrict__ strains)
 {
-    double sums[6] = {0.0};
+    const integer centre = low + blockIdx.x;
+    integer own[3] = {0};
+    double strain[6] = {0.0};
     for (integer p = start[blockIdx.x] + threadIdx.x; p < start[blockIdx.x + 1];
          p += WARP) {
         const double *g = gradient + 3 * p, *v = vector + 3 * p;
-        for (int a = 0; a < 3; a++)
-            sums[a] += g[a] * v[a];
-        sums[3] += 0.5 * (g[1] * v[2] + g[2] * v[1]);
-        sums[4] += 0.5 * (g[0] * v[2] + g[2] * v[0]);
-        sums[5] += 0.5 * (g[0] * v[1] + g[1] * v[0]);
+        const integer j = neighbor[p];
+        for (int a = 0; a < 3; a++) {
+            if (!(fabs(g[a]) < LARGEST))
+                *lost = 1;
+            else { // what its own images give cancels
+                const integer units = __double2ll_rn(g[a] / FORCE_UNIT);
+                own[a] += units;
+                atomicAdd(sums + 3 * j + a, (unsigned long long)-units);
+            }
+            strain[a] += g[a] * v[a];
+        }
+        strain[3] += 0.5 * (g[1] * v[2] + g[2] * v[1]);
+        strain[4] += 0.5 * (g[0] * v[2] + g[2] * v[0]);
+        strain[5] += 0.5 * (g[0] * v[1] + g[1] * v[0]);
+    }
+    for (int a = 0; a < 3; a++) {
+        for (int step = WARP / 2; step > 0; step /= 2)
+            own[a] += __shfl_xor_sync(ALL_LANES, own[a], step);
+        if (threadIdx.x == 0)
+            atomicAdd(sums + 3 * centre + a, (unsigned long long)own[a]);
     }
     for (int k = 0; k < 6; k++)
-        sums[k] = block_sum(sums[k]);
+        strain[k] = block_sum(strain[k]);
     if (threadIdx.x == 0)
         for (int k = 0; k < 6; k++)
-            strains[6 * (integer)blockIdx.x + k] = sums[k];
+            strains[6 * (integer)blockIdx.x + k] = strain[k];
+}
+
+// Add the sums to forces, which are not finite when something was lost.
+extern "C" __global__ void __launch_bounds__(BLOCK) take_forces(
+    integer n, const integer *__restrict__ sums, const integer *__restrict__ lost,
+    double *__restrict__ forces)
+{
+    const integer k = (integer)blockIdx.x * BLOCK + threadIdx.x;
+    if (k < n)
+        forces[k] += sums[k] * FORCE_UNIT / (1.0 - *lost);
 }
 
 // Add the columns of a table to out: a block a column.

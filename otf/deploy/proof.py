@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from otf.potential import Prediction
     from otf.store.model_file import Deviation, Proof
 
-# "gpu" joins once descriptors and models keep their arrays where its kernels run.
-BACKENDS: tuple[Device, ...] = ("reference", "cpu")
+BACKENDS: tuple[Device, ...] = ("reference", "cpu", "gpu")
 DEFAULT: Device = "cpu"
 FEWEST, MOST = 5, 8
 RATTLE = 0.05  # angstrom, of the copies that fill up a small proof
@@ -68,7 +67,7 @@ def on_backend(model: KernelPosterior, backend: Device) -> KernelPosterior:
     """
     if not isinstance(model.descriptor, PowerSpectrum):
         return model
-    return replace(model, descriptor=replace(model.descriptor, device=backend))
+    return model.on(backend)
 
 
 def prove(

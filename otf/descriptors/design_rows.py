@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import FloatArray, IntArray
     from otf.descriptors.coupling import Channels, Coupling, Prepared
-    from otf.kernels import Kernels, RadialTable
+    from otf.kernels import Backend, Kernels, RadialTable
     from otf.neighbors import Pairs
 
 # Centres and columns done at once: what they need stays in the second-level cache.
@@ -64,16 +64,22 @@ class Geometry:
 class Parts:
     """What the features are made of; None for a part that is left out.
 
-    ``self_terms`` is None when they are kept.
+    Arrays live where the backend has them. ``self_terms`` is None when they are kept,
+    on a GPU a matrix with all its zeros.
     """
 
-    kernels: Kernels
+    backend: Backend
     n_species: int
     two: RadialTable | None
     three: RadialTable | None
     coupling: Coupling
     channels: Channels
-    self_terms: csr_array | None
+    self_terms: csr_array | FloatArray | None
+
+    @property
+    def kernels(self) -> Kernels:
+        """Return those of the backend."""
+        return self.backend.kernels
 
 
 class _Columns(NamedTuple):

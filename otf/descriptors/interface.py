@@ -52,6 +52,10 @@ class Descriptor(Protocol):
         """Return whose kernels it uses, and models of it."""
         ...
 
+    def on(self, device: Device) -> Descriptor:
+        """Return the same with its arrays and kernels on another device."""
+        ...
+
     @property
     def cutoff(self) -> float:
         """Return the largest cutoff in angstrom."""

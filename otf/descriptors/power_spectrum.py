@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,15 +34,13 @@ from otf.threads import in_order, one_blas_thread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from scipy.sparse import csr_array
+
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import LocalFunction
     from otf.kernels import Device, RadialTable
     from otf.neighbors import Pairs
     from otf.potential import Arrays
-
-# Atoms evaluated together: their covariances with 1000 references fill a second-level
-# cache, and more of them make the matrix products no faster.
-CHUNK = 128
 
 _PARAMETERS = (
     "cutoff_three_body",
@@ -161,6 +159,10 @@ class PowerSpectrum:
 
     # -------------------------------------------------------------------- protocol
 
+    def on(self, device: Device) -> PowerSpectrum:
+        """Return the same with its arrays and kernels on another device."""
+        return replace(self, device=device)
+
     def describe(self, configuration: Configuration) -> Environments:
         """Return the environments of all atoms.
 
@@ -169,9 +171,10 @@ class PowerSpectrum:
         InputError
             When a species is not in the list.
         """
-        species = self._species_of(configuration)
         return self._environments(
-            species, self._neighbors.pairs(configuration), species
+            self._species_of(configuration),
+            self._neighbors.pairs(configuration),
+            self._around(configuration),
         )
 
     def evaluate(
@@ -184,21 +187,24 @@ class PowerSpectrum:
         InputError
             When a species is not in the list.
         """
-        species = self._species_of(configuration)
+        species, around = self._species_of(configuration), self._around(configuration)
         pairs_of = self._neighbors.search(configuration)
+        backend = self._parts.backend
 
         def pull(atoms: slice) -> tuple[int, Pairs, FloatArray]:
             pairs = pairs_of(atoms)
-            here = self._environments(species[atoms], pairs, species)
+            here = self._environments(species[atoms], pairs, around)
             gradient = np.zeros_like(pairs.vector)
             self._add_pair_gradient(here, local(atoms, here), gradient)
             return atoms.start, pairs, gradient
 
-        forces, strain = np.zeros_like(configuration.positions), np.zeros(6)
-        add_forces = self._parts.kernels.add_forces
+        n_atoms = configuration.n_atoms
+        forces, strain = backend.xp.zeros((n_atoms, 3)), backend.xp.zeros(6)
+        # A GPU has one queue of work, and needs no threads to fill it.
+        each = in_order if backend.is_host else map
         with one_blas_thread():
-            for low, pairs, gradient in in_order(pull, _chunks(configuration.n_atoms)):
-                add_forces(
+            for low, pairs, gradient in each(pull, _chunks(n_atoms, backend.chunk)):
+                backend.kernels.add_forces(
                     low,
                     pairs.first,
                     pairs.neighbor,
@@ -287,7 +293,10 @@ class PowerSpectrum:
     def _environments(
         self, own: IntArray, pairs: Pairs, species: IntArray
     ) -> Environments:
-        """Return the environments of the centres, of species ``own``, of some pairs."""
+        """Return the environments of the centres, of species ``own``, of some pairs.
+
+        ``species`` are those of all atoms, where the backend has its arrays.
+        """
         parts, around = self._parts, species[pairs.neighbor]
         first, vector, distance = pairs.first, pairs.vector, pairs.distance
         n, n_species, kernels = len(own), len(self.species), parts.kernels
@@ -310,7 +319,7 @@ class PowerSpectrum:
 
     @cached_property
     def _neighbors(self) -> NeighborList:
-        return NeighborList(self.cutoff, kernels=self._parts.kernels)
+        return NeighborList(self.cutoff, backend=self._parts.backend)
 
     @cached_property
     def _channels(self) -> Channels:
@@ -327,15 +336,21 @@ class PowerSpectrum:
         What both parts are scaled with is in the table of the two-body part and in the
         weights of the channels.
         """
-        tables, coupling = self.tables, couplings[self.elements]
+        backend, coupling = load(self.device), couplings[self.elements]
+        tables = {
+            name: table._replace(values=backend.here(table.values))
+            for name, table in self.tables.items()
+        }
         two = tables.get("two_body")
         if two is not None:
             two = two._replace(values=self.scale_two_body * two.values)
-        self_terms = None
+        self_terms: csr_array | FloatArray | None = None
         if self.has_three_body and not self.self_terms:
-            self_terms = coupling.self_terms(self._channels)
+            sparse = coupling.self_terms(self._channels)
+            dense = not backend.is_host
+            self_terms = backend.here(sparse.toarray()) if dense else sparse
         return Parts(
-            load(self.device).kernels,
+            backend,
             len(self.species),
             two,
             tables.get("three_body"),
@@ -362,34 +377,50 @@ class PowerSpectrum:
             )
         return np.asarray(species)
 
+    def _around(self, configuration: Configuration) -> IntArray:
+        """Return the (n,) species indices where the backend has its arrays.
+
+        Those of the last atoms are kept: a step moves them and changes no number.
+        """
+        species: IntArray
+        numbers, species = self._last_species
+        if numbers is not configuration.numbers:
+            species = self._parts.backend.here(self._species_of(configuration))
+            self._last_species[:] = configuration.numbers, species
+        return species
+
+    @cached_property
+    def _last_species(self) -> list[Any]:  # numbers, and species of them
+        return [None, None]
+
     def _add_pair_gradient(
         self, environments: Environments, gradient: FloatArray, out: FloatArray
     ) -> None:
         """Chain dU/dX, (n, q), to the pair vectors and add that to out, (p, 3)."""
         geometry = _geometry(environments)
         pairs, parts = geometry.pairs, self._parts
-        kernels = parts.kernels
+        kernels, xp = parts.kernels, parts.backend.xp
         place = pairs.first, geometry.species, pairs.vector, pairs.distance
-        x: FloatArray = np.ascontiguousarray(gradient[:, self.n_two_body :])
+        x: FloatArray = xp.ascontiguousarray(gradient[:, self.n_two_body :])
         if parts.two is not None:
-            w: FloatArray = np.ascontiguousarray(gradient[:, : self.n_two_body])
+            w: FloatArray = xp.ascontiguousarray(gradient[:, : self.n_two_body])
             w = w.reshape(geometry.c2.shape)
             kernels.add_pair_gradient(*place, parts.two, w, out)
         if parts.three is not None:
             w = parts.coupling.adjoint(kernels, geometry.c3, self._channels, x)
             kernels.add_pair_gradient(*place, parts.three, w, out)
             if parts.self_terms is not None:
-                own: FloatArray = np.ascontiguousarray(-(x @ parts.self_terms.T))
+                own: FloatArray = xp.ascontiguousarray(-(x @ parts.self_terms.T))
                 w = own.reshape(len(x), len(self.species), self.l_max + 1, -1)
                 kernels.add_overlap_gradient(*place, parts.three, w, out)
 
 
-def _chunks(n_atoms: int) -> list[slice]:
-    """Return ranges of atoms that are evaluated together.
+def _chunks(n_atoms: int, largest: int) -> list[slice]:
+    """Return ranges of atoms that are evaluated together, two at least of many atoms.
 
     The ranges, and with them the last bits of a sum, depend on nothing else.
     """
-    size = min(CHUNK, max(CHUNK // 4, -(-n_atoms // 2)))
+    size = min(largest, max(largest // 4, -(-n_atoms // 2)))
     return [slice(k, min(k + size, n_atoms)) for k in range(0, n_atoms, size)]
 
 

@@ -111,6 +111,10 @@ class Basis:
 
 def spilling(white: FloatArray, own: FloatArray) -> FloatArray:
     """Return 1 - |L^-1 k|^2/K_ii from whitened covariances (n, m) and K_ii (n,)."""
-    spanned = np.einsum("ij,ij->i", white, white)
+    return unspanned(np.einsum("ij,ij->i", white, white), own)
+
+
+def unspanned(spanned: FloatArray, own: FloatArray) -> FloatArray:
+    """Return the spilling from |L^-1 k|^2 and K_ii, both (n,)."""
     share = np.clip(1.0 - spanned / np.maximum(own, ISOLATED), 0.0, 1.0)
     return np.where(own > ISOLATED, share, 0.0)

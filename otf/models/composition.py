@@ -87,6 +87,10 @@ class ElementEnergies:
         where = np.searchsorted(np.array(self.species), configuration.numbers)
         return np.asarray(self.values[where])
 
+    def total(self, configuration: Configuration) -> float:
+        """Return e0 of all atoms, in eV."""
+        return float(self.counts(configuration) @ self.values)
+
     def warning(self, configuration: Configuration) -> str | None:
         """Return one line when the composition lies outside the span of the labels."""
         share = self.counts(configuration) / configuration.n_atoms

@@ -18,7 +18,7 @@ from otf.models.covariance import Polynomial
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray
-    from otf.kernels import Kernels
+    from otf.kernels import Backend, Kernels
     from otf.models.references import References
 
 
@@ -87,6 +87,8 @@ def products(directions: FloatArray, references: FloatArray) -> FloatArray:
     Fresh memory of this size would be mapped anew each time, which takes a tenth of a
     prediction.
     """
+    if not isinstance(directions, np.ndarray):
+        return directions @ references.T  # CuPy keeps memory for the next call
     n, m = len(directions), len(references)
     held: FloatArray | None = getattr(_scratch, "k", None)
     if held is None or held.size < n * m:
@@ -128,12 +130,16 @@ class Vector:
         return Sums(value, slope, -value)
 
 
-def form_of(references: References, weights: FloatArray, kernels: Kernels) -> Form:
-    """Return the cheapest exact form of a sum over references of one species."""
+def form_of(references: References, weights: FloatArray, backend: Backend) -> Form:
+    """Return the cheapest exact form of a sum over references of one species.
+
+    Its arrays are those of the backend; references and weights come from the host.
+    """
     covariance, directions = references.covariance, references.directions
+    here = backend.here
     if isinstance(covariance, Polynomial):
         if covariance.exponent == 1:
-            return Vector(weights @ directions)
+            return Vector(here(weights @ directions))
         if covariance.exponent == 2 and directions.shape[1] < 2 * len(directions):
-            return Quadratic((directions.T * weights) @ directions)
-    return Direct(references, weights, kernels)
+            return Quadratic(here((directions.T * weights) @ directions))
+    return Direct(references.on(backend), here(weights), backend.kernels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,13 +11,15 @@ from scipy.linalg import qr, solve_triangular
 from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dtrtri
 
-from otf.models.basis import Basis, spilling
+from otf.kernels import load
+from otf.models.basis import Basis, unspanned
 from otf.models.sparsify import pivoted_cholesky
 from otf.potential import Uncertainty
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray
     from otf.descriptors.interface import Environments
+    from otf.kernels import Backend
 
 
 class Triangles(NamedTuple):
@@ -42,11 +44,17 @@ class Gauge:
     basis : the references and their factor L
     root : (m, r), posterior covariance of their weights is root root^T
     prior_precision : s_w
+    backend : of the covariances in ``of_kernel``
     """
 
     basis: Basis
     root: FloatArray
     prior_precision: float
+    backend: Backend = field(default_factory=lambda: load("cpu"))
+
+    def on(self, backend: Backend) -> Gauge:
+        """Return the same, for covariances in arrays of a backend."""
+        return replace(self, backend=backend)
 
     def measure(self, environments: Environments) -> Uncertainty:
         """Return deviations (eV) of every atom's own energy, and spilling."""
@@ -79,13 +87,13 @@ class Gauge:
         conditional: the second term stays where the references say nothing.
         """
         white = spread = kernel
+        kernels = self.backend.kernels
         if kernel.shape[1]:
-            # BLAS counts columns first: transposed, no array is copied.
             triangles = self.triangles[species]
-            white = dtrmm(1.0, triangles.whitener, kernel.T, lower=1).T
-            spread = dtrmm(1.0, triangles.spread, kernel.T).T
-        share = spilling(white, own)
-        variance = np.einsum("im,im->i", spread, spread)
+            white = kernels.triangle_product(kernel, triangles.whitener, True)
+            spread = kernels.triangle_product(kernel, triangles.spread, False)
+        share = unspanned(kernels.row_squares(white), own)
+        variance = kernels.row_squares(spread)
         variance += share * own / self.prior_precision
         return np.sqrt(variance), share
 
@@ -102,7 +110,8 @@ class Gauge:
             inverse, _ = dtrtri(factor, lower=1)
             alone = len(factor) == references.n_references
             spread = self.spread if alone else _triangle(self.root[columns])
-            out[species] = Triangles(np.asfortranarray(inverse), spread)
+            here = self.backend.here
+            out[species] = Triangles(here(np.asfortranarray(inverse)), here(spread))
         return out
 
     @cached_property

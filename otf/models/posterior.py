@@ -5,7 +5,7 @@ This is the production form. It is a value: learning makes a new one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from otf.configuration import masked_stress
 from otf.kernels import load
+from otf.models.baselines.interface import NoBaseline
 from otf.models.design import raw_rows
 from otf.models.forms import Direct, form_of, products
 from otf.potential import Prediction, Uncertainty
@@ -20,8 +21,8 @@ from otf.potential import Prediction, Uncertainty
 if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import Descriptor, Environments
-    from otf.kernels import Kernels
-    from otf.models.baselines.interface import Baseline
+    from otf.kernels import Backend, Device
+    from otf.models.baselines.interface import Baseline, BaselineValues
     from otf.models.composition import ElementEnergies
     from otf.models.forms import Form
     from otf.models.gauge import Gauge
@@ -97,7 +98,14 @@ class KernelPosterior:
     def _predict(
         self, configuration: Configuration, gauge: Gauge | None = None
     ) -> Prediction:
-        found = _Found(*np.zeros((3, configuration.n_atoms)))
+        backend = self.backend
+        found = _Found(*backend.xp.zeros((3, configuration.n_atoms)))
+        # Positions on the host want an answer there.
+        answer = (
+            backend.host
+            if isinstance(configuration.positions, np.ndarray)
+            else backend.here
+        )
 
         def contract(atoms: slice, environments: Environments) -> FloatArray:
             return self._contract(
@@ -105,17 +113,28 @@ class KernelPosterior:
             )
 
         forces, strain = self.descriptor.evaluate(configuration, contract)
-        known = self.baseline.evaluate(configuration)
-        energies = found.energies + known.energies
-        energies += self.elements.per_atom(configuration)
+        energy = float(found.energies.sum()) + self.elements.total(configuration)
+        forces, strain = answer(forces), backend.host(strain)
+        if not isinstance(self.baseline, NoBaseline):
+            known = self._known(configuration)
+            energy += float(known.energies.sum())
+            forces += answer(backend.here(known.forces))
+            strain += known.strain_derivative
         return Prediction(
-            energy=float(energies.sum()),
-            forces=forces + known.forces,
-            stress=_stress(strain + known.strain_derivative, configuration),
+            energy=energy,
+            forces=forces,
+            stress=_stress(strain, configuration),
             uncertainty=None
             if gauge is None
-            else Uncertainty(local=found.local, spilling=found.spilling),
+            else Uncertainty(
+                local=answer(found.local), spilling=answer(found.spilling)
+            ),
         )
+
+    def _known(self, configuration: Configuration) -> BaselineValues:
+        """Return what the baseline says; it is evaluated on the host."""
+        positions = self.backend.host(self.backend.here(configuration.positions))
+        return self.baseline.evaluate(configuration.moved(positions))
 
     def _contract(
         self, found: _Found, environments: Environments, gauge: Gauge | None
@@ -126,7 +145,8 @@ class KernelPosterior:
         -----
         Every atom's energy is a function of u = x/n(x), see otf.models.forms.
         """
-        atoms = self.references.like(environments)
+        kernels = self.backend.kernels
+        atoms = self.references.like(environments, kernels)
         features, softening = environments.features, atoms.softening
         gradient = np.empty_like(features)
         for species, rows in atoms.rows_by_species():
@@ -138,7 +158,7 @@ class KernelPosterior:
                 )
             sums = block.form.sums(part, k)
             found.energies[rows] = sums.value
-            gradient[rows] = self._kernels.softened_gradient(
+            gradient[rows] = kernels.softened_gradient(
                 features[rows], softening, sums.slope, sums.own
             )
         return gradient
@@ -161,9 +181,23 @@ class KernelPosterior:
         """Return how energies are evaluated: direct, quadratic or vector."""
         return "/".join(sorted({block.form.name for block in self._blocks}))
 
-    @cached_property
-    def _kernels(self) -> Kernels:
-        return load(self.descriptor.device).kernels
+    @property
+    def backend(self) -> Backend:
+        """Return where predictions are made."""
+        return load(self.descriptor.device)
+
+    def on(self, device: Device) -> KernelPosterior:
+        """Return the same model, which predicts on another device.
+
+        Whatever else it says of environments it says on the host.
+        """
+        backend = load(device)
+        return replace(
+            self,
+            descriptor=self.descriptor.on(device),
+            gauge=self.gauge.on(backend),
+            coarse=self.coarse.on(backend),
+        )
 
     @cached_property
     def _blocks(self) -> list[_Block]:
@@ -175,24 +209,35 @@ class KernelPosterior:
             coarse = self.coarse.basis.references.of_species(species)
             place = {row.tobytes(): k for k, row in enumerate(references.directions)}
             places = [place[row.tobytes()] for row in coarse.directions]
-            form = form_of(references, self.weights[columns], self._kernels)
-            out.append(_Block(form, references, coarse, np.array(places, np.int64)))
+            form = form_of(references, self.weights[columns], self.backend)
+            out.append(
+                _Block(
+                    form,
+                    references.on(self.backend),
+                    coarse.on(self.backend),
+                    self.backend.here(np.array(places, np.int64)),
+                )
+            )
         return out
+
+    @cached_property
+    def _on_host(self) -> KernelPosterior:
+        return self if self.backend.is_host else self.on("cpu")
 
     def describe(self, configuration: Configuration) -> Environments:
         """Return the environments of all atoms."""
-        return self.descriptor.describe(configuration)
+        return self._on_host.descriptor.describe(configuration)
 
     def screen(self, environments: Environments) -> Uncertainty:
         """Return local deviations and spilling against a subset of the references.
 
         Its spilling is an upper bound of the full one.
         """
-        return self.coarse.measure(environments)
+        return self._on_host.coarse.measure(environments)
 
     def local_uncertainty(self, environments: Environments) -> Uncertainty:
         """Return local deviations and spilling against all references."""
-        return self.gauge.measure(environments)
+        return self._on_host.gauge.measure(environments)
 
     def spilling(self, environments: Environments) -> FloatArray:
         """Return the spilling against all references, (n,)."""
@@ -207,7 +252,7 @@ class KernelPosterior:
     ) -> FloatArray:
         """Return the energy of every atom, (n,) in eV."""
         if environments is None:
-            environments = self.descriptor.describe(configuration)
+            environments = self.describe(configuration)
         kernel = self.references.kernel(self.references.like(environments))
         known = self.baseline.evaluate(configuration).energies
         learned = kernel @ self.weights
@@ -224,9 +269,9 @@ class KernelPosterior:
         C_i the 3 x 3 covariance of atom i, which does not depend on the axes.
         """
         if environments is None:
-            environments = self.descriptor.describe(configuration)
-        local = self.gauge.measure(environments)
-        raw = raw_rows(self.descriptor, self.references, environments)
+            environments = self.describe(configuration)
+        local = self.local_uncertainty(environments)
+        raw = raw_rows(self._on_host.descriptor, self.references, environments)
         deviations = self.gauge.deviations
         force = deviations(raw.forces).reshape(-1, 3)
         return Uncertainty(

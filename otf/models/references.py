@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import FloatArray, IntArray
     from otf.descriptors.interface import Environments
+    from otf.kernels import Backend, Kernels
     from otf.models.covariance import Covariance
 
 
@@ -69,9 +70,14 @@ class References:
         species: IntArray,
         covariance: Covariance,
         softening: float,
+        kernels: Kernels | None = None,
     ) -> References:
-        """Return environments of raw features (m, q) as references."""
-        directions, rho = load("cpu").kernels.softened(features, softening)
+        """Return environments of raw features (m, q) as references.
+
+        ``kernels`` are those of the arrays, NumPy's where none are given.
+        """
+        softened = (kernels or load("cpu").kernels).softened
+        directions, rho = softened(features, softening)
         return cls(
             directions=directions,
             rho=rho,
@@ -80,14 +86,22 @@ class References:
             softening=softening,
         )
 
-    def like(self, environments: Environments) -> References:
+    def like(
+        self, environments: Environments, kernels: Kernels | None = None
+    ) -> References:
         """Return the atoms of a configuration, ready to become references."""
         return References.of(
             environments.features,
             environments.species,
             self.covariance,
             self.softening,
+            kernels,
         )
+
+    def on(self, backend: Backend) -> References:
+        """Return the same with all but the species in arrays of a backend."""
+        here = backend.here
+        return replace(self, directions=here(self.directions), rho=here(self.rho))
 
     def inverse_norm(self, features: FloatArray) -> FloatArray:
         """Return 1/n(x) of raw features, (n,)."""

@@ -44,6 +44,8 @@ struct Index {
 static Index threadIdx, blockIdx, gridDim;
 
 static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+static inline long long __double2ll_rn(double x) { return std::llrint(x); }
+static inline void atomicAdd(unsigned long long *to, unsigned long long x) { *to += x; }
 static inline double __dmul_rn(double a, double b) { return a * b; }
 static inline double __dadd_rn(double a, double b) { return a + b; }
 
