@@ -67,7 +67,9 @@ class _Candidates:
         ):
             return False
         moved = configuration.positions - old.positions
-        largest = np.einsum("ij,ij->i", moved, moved).max(initial=0.0)
+        if not len(moved):
+            return True
+        largest = np.einsum("ij,ij->i", moved, moved).max()
         # Positions that are no numbers do not hold.
         return bool(largest < (0.5 * skin) ** 2)
 

@@ -25,8 +25,8 @@ from otf.deploy.saved_model import load_model, save_model
 from otf.descriptors import radial
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import StoreError
-from otf.learning.calibration import Calibration, Law
 from otf.kernels import DeviceMissing, load
+from otf.learning.calibration import Calibration, Law
 from otf.models.bayesian_linear import BayesianLinear
 from otf.store.model_file import read_model, write_model
 from otf.units import GPA

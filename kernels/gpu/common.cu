@@ -9,7 +9,18 @@ typedef long long integer;
 typedef REAL real;
 
 #define WARP 32
+#define FOUR 4
 #define ALL_LANES 0xffffffffu
+
+// Numbers that are read together; their place must be a multiple of four.
+template <class T> struct alignas(16) Four {
+    T at[FOUR];
+};
+
+template <class T> __device__ __forceinline__ const Four<T> &four(const T *from)
+{
+    return *(const Four<T> *)from;
+}
 
 // Return the sum of x over the threads of a block, to all of them, always in one order.
 __device__ __forceinline__ double block_sum(double x)

@@ -1,9 +1,11 @@
 // The neighbour density in radial functions and harmonics, and its derivatives.
 
 #define N_C (N_M * N_MAX)
-#define PER_THREAD ((N_C + BLOCK - 1) / BLOCK)
+#define N_OWNERS (N_M * N_FOURS)
+#define PER_THREAD ((N_OWNERS + BLOCK - 1) / BLOCK)
 
-// c_i of one species: a block an atom and species, a thread some coefficients.
+// c_i of one species: a block an atom and species, a thread a harmonic and four radial
+// functions of its order, or several.
 extern "C" __global__ void __launch_bounds__(BLOCK) expand(
     const integer *__restrict__ start, const integer *__restrict__ species,
     const double *__restrict__ vector, const double *__restrict__ distance,
@@ -15,13 +17,15 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
     __shared__ real y[TILE][N_M + 1];
     const integer low = start[blockIdx.x], high = start[blockIdx.x + 1];
     int harmonic[PER_THREAD], radial[PER_THREAD];
-    real sums[PER_THREAD];
+    real sums[PER_THREAD][FOUR];
 #pragma unroll
     for (int q = 0; q < PER_THREAD; q++) {
         const int index = threadIdx.x + q * BLOCK;
-        harmonic[q] = index < N_C ? index / N_MAX : 0;
-        radial[q] = order_of(harmonic[q]) * N_MAX + index % N_MAX;
-        sums[q] = 0;
+        harmonic[q] = index < N_OWNERS ? index / N_FOURS : 0;
+        radial[q] = order_of(harmonic[q]) * N_FULL + index % N_FOURS * FOUR;
+#pragma unroll
+        for (int k = 0; k < FOUR; k++)
+            sums[q][k] = 0;
     }
     for (integer base = low; base < high; base += BLOCK) {
         const integer own = base + threadIdx.x;
@@ -49,75 +53,117 @@ extern "C" __global__ void __launch_bounds__(BLOCK) expand(
             __syncthreads();
             for (int p = 0; p < n; p++)
 #pragma unroll
-                for (int q = 0; q < PER_THREAD; q++)
-                    sums[q] += y[p][harmonic[q]] * tile.h[p][radial[q]];
+                for (int q = 0; q < PER_THREAD; q++) {
+                    const real value = y[p][harmonic[q]];
+                    const Four<real> h = four(&tile.h[p][radial[q]]);
+#pragma unroll
+                    for (int k = 0; k < FOUR; k++)
+                        sums[q][k] += value * h.at[k];
+                }
             __syncthreads(); // before the next tile is written
         }
     }
     double *out = c + ((integer)blockIdx.x * gridDim.y + blockIdx.y) * N_C;
 #pragma unroll
     for (int q = 0; q < PER_THREAD; q++) {
-        const int index = threadIdx.x + q * BLOCK;
-        if (index < N_C)
-            out[index] = sums[q];
+        const int index = threadIdx.x + q * BLOCK, first = index % N_FOURS * FOUR;
+#pragma unroll
+        for (int k = 0; k < FOUR; k++)
+            if (index < N_OWNERS && first + k < N_MAX)
+                out[index / N_FOURS * N_MAX + first + k] = sums[q][k];
     }
 }
 
-// The gradient of sum_i U_i(c_i) by the pair vectors: a block an atom, a thread a pair.
-// The radial functions of one order are read together, as in a tile.
+// What is kept of an atom and of the pairs that are done together.
+struct Pulled {
+    alignas(16) real w[N_M * N_FULL];
+    alignas(16) real h[PULLED][N_L * N_FULL + FOUR];
+    alignas(16) real d[PULLED][N_L * N_FULL + FOUR];
+    Place places[PULLED];
+};
+
+// The gradient of sum_i U_i(c_i) by the pair vectors to one species: a block an atom and
+// species, two threads a pair. Each of them has every second four of radial functions.
 extern "C" __global__ void __launch_bounds__(BLOCK) add_pair_gradient(
     const integer *__restrict__ start, const integer *__restrict__ species,
     const double *__restrict__ vector, const double *__restrict__ distance,
     const real *__restrict__ coefficients, integer intervals, double cutoff,
     const double *__restrict__ norms, const double *__restrict__ slopes,
-    integer n_species, double *__restrict__ out)
+    double *__restrict__ out)
 {
     __shared__ int chosen[BLOCK];
-    __shared__ Place places[BLOCK];
-    __shared__ real h[BLOCK][N_MAX + 1], d[BLOCK][N_MAX + 1];
+    __shared__ Pulled pulled;
     const integer low = start[blockIdx.x], high = start[blockIdx.x + 1];
+    const double *own = slopes + ((integer)blockIdx.x * gridDim.y + blockIdx.y) * N_C;
+    for (int k = threadIdx.x; k < N_M * N_FULL; k += BLOCK)
+        pulled.w[k] = k % N_FULL < N_MAX ? own[k / N_FULL * N_MAX + k % N_FULL] : 0.0;
+    const int pair = threadIdx.x / 2, half = threadIdx.x % 2;
     for (integer base = low; base < high; base += BLOCK) {
-        const integer own = base + threadIdx.x;
-        const int n_chosen = choose(own < high && distance[own] < cutoff, chosen);
-        const bool busy = threadIdx.x < n_chosen;
-        const integer p = busy ? base + chosen[threadIdx.x] : base;
-        const double *w = slopes + (blockIdx.x * n_species + species[p]) * N_C;
-        if (busy)
-            places[threadIdx.x] = place_of(distance[p], intervals, cutoff);
-        real u[3], radial = 0, x0 = 0, x1 = 0, x2 = 0;
-        const real inverse = direction(vector + 3 * p, distance[p], u);
-        Harmonics harmonics(u);
-#pragma unroll
-        for (int order = 0; order < N_L; order++) {
-            __syncthreads(); // the order before may still be read
-            for (int k = threadIdx.x; k < n_chosen * N_MAX; k += BLOCK) {
-                const int q = k / N_MAX, n = k % N_MAX;
-                read_both(coefficients, places[q], order * N_MAX + n, &h[q][n], &d[q][n]);
+        const integer mine = base + threadIdx.x;
+        const bool wanted = mine < high && species[mine] == (integer)blockIdx.y
+            && distance[mine] < cutoff;
+        const int n_chosen = choose(wanted, chosen);
+        for (int first = 0; first < n_chosen; first += PULLED) {
+            const int n = n_chosen - first < PULLED ? n_chosen - first : PULLED;
+            if (threadIdx.x < n) {
+                const integer p = base + chosen[first + threadIdx.x];
+                pulled.places[threadIdx.x] = place_of(distance[p], intervals, cutoff);
             }
             __syncthreads();
-            harmonics.enter(order);
-            if (!busy)
-                continue;
-            harmonics.each(order, norms, [&](int m, real y, real dx, real dy, real dz) {
-                real s = 0, t = 0;
+#pragma unroll 4
+            for (int k = threadIdx.x; k < n * N_L * N_FULL; k += BLOCK) {
+                const int q = k / (N_L * N_FULL), to = k % (N_L * N_FULL);
+                const int order = to / N_FULL, column = to % N_FULL;
+                real value = 0, slope = 0;
+                if (column < N_MAX)
+                    read_both(coefficients, pulled.places[q], order * N_MAX + column,
+                              &value, &slope);
+                pulled.h[q][to] = value;
+                pulled.d[q][to] = slope;
+            }
+            __syncthreads();
+            const int q = pair < n ? pair : 0;
+            const integer p = base + chosen[first + q];
+            real u[3], radial = 0, x0 = 0, x1 = 0, x2 = 0;
+            const real inverse = direction(vector + 3 * p, distance[p], u);
+            Harmonics harmonics(u);
 #pragma unroll
-                for (int n = 0; n < N_MAX; n++) {
-                    const real weight = w[m * N_MAX + n];
-                    s += weight * h[threadIdx.x][n];
-                    t += weight * d[threadIdx.x][n];
+            for (int order = 0; order < N_L; order++) {
+                harmonics.enter(order);
+#pragma unroll
+                for (int f = 0; f < N_FOURS; f += 2) {
+                    const int column = (f + half) * FOUR;
+                    if (f + half >= N_FOURS)
+                        continue;
+                    const Four<real> hs = four(&pulled.h[q][order * N_FULL + column]);
+                    const Four<real> ds = four(&pulled.d[q][order * N_FULL + column]);
+                    harmonics.each(
+                        order, norms, [&](int m, real y, real dx, real dy, real dz) {
+                            const Four<real> ws = four(&pulled.w[m * N_FULL + column]);
+                            real s = 0, t = 0;
+#pragma unroll
+                            for (int k = 0; k < FOUR; k++) {
+                                s += ws.at[k] * hs.at[k];
+                                t += ws.at[k] * ds.at[k];
+                            }
+                            radial += t * y;
+                            x0 += s * dx;
+                            x1 += s * dy;
+                            x2 += s * dz;
+                        });
                 }
-                radial += t * y;
-                x0 += s * dx;
-                x1 += s * dy;
-                x2 += s * dz;
-            });
+            }
+            radial += __shfl_xor_sync(ALL_LANES, radial, 1);
+            x0 += __shfl_xor_sync(ALL_LANES, x0, 1);
+            x1 += __shfl_xor_sync(ALL_LANES, x1, 1);
+            x2 += __shfl_xor_sync(ALL_LANES, x2, 1);
+            radial -= (x0 * u[0] + x1 * u[1] + x2 * u[2]) * inverse;
+            if (pair < n && half == 0) {
+                out[3 * p] += radial * u[0] + x0 * inverse;
+                out[3 * p + 1] += radial * u[1] + x1 * inverse;
+                out[3 * p + 2] += radial * u[2] + x2 * inverse;
+            }
         }
-        if (!busy)
-            continue;
-        radial -= (x0 * u[0] + x1 * u[1] + x2 * u[2]) * inverse;
-        out[3 * p] += radial * u[0] + x0 * inverse;
-        out[3 * p + 1] += radial * u[1] + x1 * inverse;
-        out[3 * p + 2] += radial * u[2] + x2 * inverse;
     }
 }
 

@@ -83,12 +83,11 @@ class GpuKernels:
         self._run(
             programs.density(table, self._real),
             "add_pair_gradient",
-            (len(start) - 1,),
+            (len(start) - 1, weights.shape[1]),
             *self._pairs(start, species, vector, distance),
             *self._table(table),
             self._norms(table.values.shape[2] - 1),
             self._numbers(weights),
-            weights.shape[1],
             self._changed(out),
         )
 

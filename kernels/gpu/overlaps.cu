@@ -32,8 +32,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) overlap(
     for (int q = 0; q < PER_THREAD; q++) {
         const int index = threadIdx.x + q * BLOCK < N_O ? threadIdx.x + q * BLOCK : 0;
         radial_pair(index % N_T, &left[q], &right[q]);
-        left[q] += index / N_T * N_MAX;
-        right[q] += index / N_T * N_MAX;
+        left[q] += index / N_T * N_FULL;
+        right[q] += index / N_T * N_FULL;
         sums[q] = 0;
     }
     for (integer base = low; base < high; base += BLOCK) {

@@ -2,11 +2,14 @@
 //
 // N_MAX and L_MAX are those of the radial table. Its ``coefficients``,
 // (intervals, 6, L_MAX + 1, N_MAX), are those of the quintic of every interval. TILE
-// pairs are prepared together in shared memory, FEW where more is kept of each.
+// pairs are prepared together in shared memory, FEW where more is kept of each. There
+// the functions of an order are filled up with zeros to N_FULL, whole fours.
 
 #define N_L (L_MAX + 1)
 #define N_M (N_L * N_L)
 #define N_H (N_L * N_MAX)
+#define N_FOURS ((N_MAX + FOUR - 1) / FOUR)
+#define N_FULL (FOUR * N_FOURS)
 #define FEW (TILE / 4)
 
 // Below this distance the direction is scaled down to zero instead of dividing by zero;
@@ -51,18 +54,24 @@ __device__ __forceinline__ real read_value(
     return value;
 }
 
-// The radial functions of the pairs of a tile: first where each lies in the table.
+// The radial functions of the pairs of a tile, (order, N_FULL), and their slopes: first
+// where each lies in the table. Rows of four more than are used meet in no bank.
 struct Radial {
     Place places[TILE];
-    real h[TILE][N_H + 1];
+    alignas(16) real h[TILE][N_L * N_FULL + FOUR];
 
     // Neighbouring threads read neighbouring numbers of the table.
     __device__ __forceinline__ void read(
         const real *__restrict__ coefficients, int n_pairs)
     {
 #pragma unroll 4
-        for (int k = threadIdx.x; k < n_pairs * N_H; k += BLOCK)
-            h[k / N_H][k % N_H] = read_value(coefficients, places[k / N_H], k % N_H);
+        for (int k = threadIdx.x; k < n_pairs * N_L * N_FULL; k += BLOCK) {
+            const int p = k / (N_L * N_FULL), to = k % (N_L * N_FULL);
+            const int order = to / N_FULL, n = to % N_FULL;
+            h[p][to] = n < N_MAX
+                ? read_value(coefficients, places[p], order * N_MAX + n)
+                : (real)0;
+        }
     }
 };
 

@@ -14,7 +14,7 @@ WARP = 32
 THREADS = 128
 # Shared memory for the pairs of a tile in bytes. A block may have 48 kB; of blocks with
 # half of it a processor holds enough to hide how long memory takes.
-TILE_MEMORY = 24_000
+TILE_MEMORY = 30_000
 
 # What a program is made of, first to last.
 SOURCES = {
@@ -67,7 +67,11 @@ def text(source: str) -> str:
 def density(table: RadialTable, real: str) -> Program:
     """Return the program of the density in the functions of a table."""
     _, _, n_l, n_max = table.values.shape
-    return _of_table("density", table, real, n_l * n_l * n_max, n_l * n_l + 1)
+    program = _of_table("density", table, real, n_l * n_l * n_max, n_l * n_l + 1)
+    # of a pair the radial functions and their slopes, and its place
+    numbers = 2 * n_l * (n_max + 3) + 4
+    pulled = _tile(program.block // 2, numbers, real)
+    return program._replace(constants=(*program.constants, ("PULLED", pulled)))
 
 
 def overlaps(table: RadialTable, real: str) -> Program:
@@ -83,13 +87,17 @@ def _of_table(
     _, _, n_l, n_max = table.values.shape
     block = WARP if n_results <= WARP else 2 * WARP
     # angular and radial functions of a pair, and its place in the table
-    numbers = n_angular + n_l * n_max + 1 + 3
-    size = (4 if real == "float" else 8) * numbers
-    tile = block
-    while tile > 4 and size * tile > TILE_MEMORY:
-        tile //= 2
+    tile = _tile(block, n_angular + n_l * (n_max + 3) + 4, real)
     constants = ("N_MAX", n_max), ("L_MAX", n_l - 1), ("TILE", tile)
     return Program(name, block, real, constants)
+
+
+def _tile(most: int, numbers: int, real: str) -> int:
+    """Return how many pairs of so many numbers are prepared together."""
+    size = (4 if real == "float" else 8) * numbers
+    while most > 4 and size * most > TILE_MEMORY:
+        most //= 2
+    return most
 
 
 def few(program: Program) -> int:

@@ -73,19 +73,20 @@ extern "C" __global__ void __launch_bounds__(BLOCK) adjoint_full(
 {
     const Shape shape = {(int)n_species, (int)n_l, (int)n_max};
     const int n_channels = shape.channels(), n_m = shape.n_l * shape.n_l;
+    const int n_block = n_m * shape.n_max; // coefficients of a species
     const integer base = (integer)blockIdx.x * shape.coefficients();
     const double *own = c + base;
     for (int k = threadIdx.x; k < shape.coefficients(); k += BLOCK) {
         const int m = k / shape.n_max % n_m, order = order_of(m);
-        const int a = k / shape.n_max / n_m * shape.n_max + k % shape.n_max;
+        const int a = k / n_block * shape.n_max + k % shape.n_max;
+        const double *at_m = own + m * shape.n_max;
         const double *g
             = gradient + ((integer)blockIdx.x * n_l + order) * shape.pairs();
         double sum = 0.0;
-        for (int b = 0; b < n_channels; b++) {
-            const int place = a < b ? shape.in_triangle(a, b) : shape.in_triangle(b, a);
-            const double root = a == b ? 2.0 : SQRT2;
-            sum += root * g[place] * own[shape.place(b, m)];
-        }
+        int place = a; // of channels a and b, going on from b = 0
+        for (int b = 0; b < n_channels; place += b < a ? n_channels - 1 - b : 1, b++)
+            sum += g[place] * at_m[b / shape.n_max * n_block + b % shape.n_max];
+        sum = SQRT2 * sum + (2.0 - SQRT2) * g[shape.in_triangle(a, a)] * own[k];
         out[base + k] = weights[order] * sum;
     }
 }
