@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
 from otf.configuration import VOIGT, Configuration, FloatArray
+from otf.kernels import load
 from otf.neighbors import NeighborList
 from otf.potential import Untrusted
 
 if TYPE_CHECKING:
     from otf.configuration import BoolArray, IntArray
+    from otf.kernels import Backend
     from otf.neighbors import Pairs
 
 COVALENT_RADII: FloatArray = np.array(covalent_radii)  # angstrom, by atomic number
@@ -86,11 +88,17 @@ class DistanceGate:
     ----------
     shortest
         Smallest allowed distance in sums of covalent radii.
+    backend
+        Where positions are looked at.
     """
 
-    def __init__(self, shortest: float = SHORTEST_CONTACT) -> None:
+    def __init__(
+        self, shortest: float = SHORTEST_CONTACT, *, backend: Backend | None = None
+    ) -> None:
         self.shortest = shortest
-        self._neighbors: NeighborList | None = None
+        self._backend = backend or load("cpu")
+        # The last atoms, and what is known of them: a step changes no number.
+        self._last: tuple[Any, NeighborList | None, Any] = None, None, None
 
     def require(self, configuration: Configuration) -> None:
         """Raise when a position is not finite or two atoms overlap.
@@ -100,22 +108,39 @@ class DistanceGate:
         Untrusted
             Names the pair, its distance and the bound.
         """
-        finite = np.isfinite(configuration.positions).all(axis=1)
-        if not finite.all():
-            where = int(np.flatnonzero(~finite)[0])
+        c, backend = configuration, self._backend
+        finite = backend.xp.isfinite(c.positions).all(axis=1)
+        if not backend.watch.holds(finite.all()):
+            where = int(np.flatnonzero(~backend.host(finite))[0])
             raise Untrusted(
-                configuration, f"the position of atom {where} is not finite"
+                c.moved(backend.host(c.positions)),
+                f"the position of atom {where} is not finite",
             )
-        if not configuration.n_atoms:
-            return
+        if c.n_atoms and not backend.watch.holds(self._are_apart(c)):
+            self._refuse(c.moved(backend.host(c.positions)))
+
+    def _are_apart(self, c: Configuration) -> FloatArray:
+        """Return whether no two atoms overlap, of shape (), where positions are."""
+        xp, n = self._backend.xp, c.n_atoms
+        numbers, neighbors, radii = self._last
+        if numbers is not c.numbers or neighbors is None:
+            on_host = COVALENT_RADII[c.numbers]
+            radii, reach = self._backend.here(on_host), _reach(on_host, self.shortest)
+            neighbors = NeighborList(reach, backend=self._backend)
+            self._last = c.numbers, neighbors, radii
+        pairs = neighbors.search(c)(slice(0, n))
+        centre = xp.searchsorted(
+            pairs.first, xp.arange(pairs.n_pairs), side="right"
+        ).clip(1, n)
+        reach = radii[centre - 1] + radii[pairs.neighbor]
+        apart: FloatArray = (pairs.distance >= self.shortest * reach).all()
+        return apart
+
+    def _refuse(self, configuration: Configuration) -> None:
         radii = COVALENT_RADII[configuration.numbers]
-        reach = _reach(radii, self.shortest)
-        if self._neighbors is None or self._neighbors.cutoff != reach:
-            self._neighbors = NeighborList(reach)
-        pairs = self._neighbors.pairs(configuration)
-        contact = _closest(pairs, radii, self.shortest)
-        if contact is None:
-            return
+        neighbors = NeighborList(_reach(radii, self.shortest))
+        contact = _closest(neighbors.pairs(configuration), radii, self.shortest)
+        assert contact is not None  # the caller has seen one
         i, j = contact.first, contact.second
         a, b = (chemical_symbols[configuration.numbers[k]] for k in (i, j))
         raise Untrusted(

@@ -14,11 +14,14 @@ or beyond a table's cutoff contribute nothing.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
+from otf.kernels.watch import Watch
+
 Array = Any  # numpy.ndarray
-Device = Literal["reference", "cpu", "gpu"]
+Device = Literal["reference", "cpu", "gpu", "gpu-mixed"]
 
 
 class DeviceMissing(RuntimeError):  # noqa: N818 - what is so, not what went wrong
@@ -58,6 +61,28 @@ class PairTable(NamedTuple):
 class Kernels(Protocol):
     """The functions one implementation provides; its module satisfies this."""
 
+    def pairs_within(
+        self, positions: Array, cell: Array, periodic: Array, reach: float
+    ) -> tuple[Array, Array, Array]:
+        """Return all pairs nearer than the reach, of atoms with images of others.
+
+        Parameters
+        ----------
+        positions
+            (n, 3), finite; they may lie outside the cell.
+        cell, periodic
+            (3, 3) regular and (3,), on the host. Along an axis that is not periodic
+            the atoms extend over less than half the height of the cell.
+
+        Returns
+        -------
+        start : (n + 1,)
+        neighbor : (p,)
+        offset : (p, 3), the translation of the neighbour's image. Pairs are sorted by
+            centre, neighbour and image, the first cell vector counting most.
+        """
+        ...
+
     def within(
         self,
         low: int,
@@ -85,7 +110,8 @@ class Kernels(Protocol):
         Returns
         -------
         start, neighbor, vector, distance : of the pairs that are near, x_j - x_i +
-            offset and its length
+            offset and its length. Behind the last of them there may be others at an
+            infinite distance, of no centre: a GPU need not know how many there are.
         """
         ...
 
@@ -345,7 +371,8 @@ class Kernels(Protocol):
         ...
 
 
-class Backend(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Backend:
     """Where arrays live and which kernels act on them.
 
     Attributes
@@ -355,11 +382,21 @@ class Backend(NamedTuple):
     chunk : atoms evaluated together. On a CPU their covariances with 1000 references
         fill a second-level cache, and more of them make the matrix products no faster;
         a GPU wants all its processors busy.
+    poll : steps that may be made ahead before anybody looks at what they took for
+        granted. Numbers do not depend on it.
+    name : of the processor
     """
 
     xp: Any
     kernels: Kernels
     chunk: int = 128
+    poll: int = 1
+    name: str = "cpu"
+
+    @cached_property
+    def watch(self) -> Watch:
+        """Return what looks at conditions that are computed here."""
+        return Watch(self.xp)
 
     @property
     def is_host(self) -> bool:
@@ -374,12 +411,19 @@ class Backend(NamedTuple):
         """Return a NumPy array of what is an array of this backend."""
         return array if self.is_host else self.xp.asnumpy(array)
 
+    def wait(self) -> None:
+        """Return when all that was begun is done."""
+        if not self.is_host:
+            self.xp.cuda.get_current_stream().synchronize()
+
 
 # Atoms evaluated together on a GPU: 260 MB for their covariances with 1000 references.
 GPU_CHUNK = 32_768
+GPU_POLL = 16
+REALS = {"gpu": "double", "gpu-mixed": "float"}
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=4)
 def load(device: Device) -> Backend:
     """Return the backend of one device; the one place that knows devices.
 
@@ -398,23 +442,30 @@ def load(device: Device) -> Backend:
         from otf.kernels import cpu
 
         return Backend(numpy, cpu)
-    if device == "gpu":
-        return _gpu()
-    raise ValueError(f"unknown device {device!r}: choose 'cpu', 'gpu' or 'reference'")
+    if device in REALS:
+        return _gpu(device)
+    raise ValueError(
+        f"unknown device {device!r}: choose 'cpu', {', '.join(map(repr, REALS))} or "
+        "'reference'"
+    )
 
 
-def _gpu() -> Backend:
+def _gpu(device: Device) -> Backend:
     try:
         import cupy
     except ImportError as error:
         raise DeviceMissing(
-            "the device 'gpu' needs CuPy: pip install 'otf-md[gpu]'"
+            f"the device {device!r} needs CuPy: pip install 'otf-md[gpu]'"
         ) from error
     # Without a driver CuPy imports, and fails at its first array.
     if not cupy.is_available():
         raise DeviceMissing(
-            "the device 'gpu' needs an NVIDIA GPU with its driver, and CuPy finds none"
+            f"the device {device!r} needs an NVIDIA GPU with its driver, and CuPy "
+            "finds none"
         )
     from otf.kernels.gpu import CupyLauncher, GpuKernels
 
-    return Backend(cupy, GpuKernels(CupyLauncher()), GPU_CHUNK)
+    kernels = GpuKernels(CupyLauncher(), real=REALS[device])
+    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
+    name = properties["name"].decode()
+    return Backend(cupy, kernels, GPU_CHUNK, GPU_POLL, name)

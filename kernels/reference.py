@@ -28,6 +28,7 @@ __all__ = [
     "overlap_derivatives",
     "pair_derivatives",
     "pair_potential",
+    "pairs_within",
     "row_squares",
     "scatter_rows",
     "softened",
@@ -260,6 +261,22 @@ def jacobian_full(owner, c, weights, species, derivatives):
         both = dx[:, :, a] * x[:, :, b] + x[:, :, a] * dx[:, :, b]
         features.append(weight * root * both.sum(axis=1))
     return np.concatenate(features, axis=1)
+
+
+def pairs_within(positions, cell, periodic, reach):
+    n, heights = len(positions), 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    extent = np.ptp(positions @ np.linalg.inv(cell), axis=0)
+    most = np.where(periodic, np.ceil(extent + reach / heights), 0).astype(int)
+    images = np.stack(np.meshgrid(*(np.arange(-k, k + 1) for k in most)), axis=-1)
+    images = np.array(sorted(images.reshape(-1, 3).tolist()))
+    # axes: centre, neighbour, image
+    offset = (images @ cell)[None, None]
+    vector = positions[None, :, None] - positions[:, None, None] + offset
+    near = (vector**2).sum(axis=-1) < reach**2
+    near &= ~(np.eye(n, dtype=bool)[:, :, None] & (images == 0).all(axis=1))
+    centre, neighbor, image = np.nonzero(near)
+    start = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
+    return start, neighbor, offset[0, 0, image]
 
 
 def within(low, start, neighbor, offset, positions, cutoff):

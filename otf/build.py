@@ -19,6 +19,7 @@ from otf.calculators.reference import Reference
 from otf.calculators.registry import IN_PROCESS, make_calculator
 from otf.calculators.worker import Order, Worker
 from otf.configuration import Configuration
+from otf.deploy.proof import on_backend
 from otf.deploy.saved_model import load_model
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.dynamics.registry import INTEGRATORS
@@ -26,6 +27,7 @@ from otf.dynamics.schedule import Schedule, Stage
 from otf.dynamics.velocities import with_random_velocities, with_velocities
 from otf.dynamics.verlet import Motion
 from otf.errors import InputError, StoreError
+from otf.kernels import DeviceMissing, load
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
 from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from otf.calculators.executor import ReferencePool
     from otf.configuration import Configuration, FloatArray, Labels
     from otf.dynamics.sampler import Sampler
+    from otf.kernels import Backend, Device
     from otf.learning.events import LearningLog
     from otf.models.posterior import KernelPosterior
     from otf.models.rows import Allocate
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
     from otf.settings.system import Reference as ReferenceSection
     from otf.store.checkpoint import Checkpoint
 
+# Atoms that keep a GPU less busy than telling it what to do.
+FEW_FOR_A_GPU = 1000
 # An atom that crosses this share of the cutoff in one step has left the dynamics.
 LARGEST_STEP = 0.2
 
@@ -172,6 +177,7 @@ def build_learning(
             label_latency=settings.reference.latency_steps,
             max_failures=settings.reference.max_failures,
             second_opinion=settings.reference.second_opinion,
+            device=build_device(settings, configuration),
         ),
     )
 
@@ -183,24 +189,49 @@ def build_schedule(settings: Settings) -> Schedule:
     )
 
 
+def build_device(settings: Settings, configuration: Configuration) -> Device:
+    """Return where the atoms of the input file move.
+
+    Raises
+    ------
+    InputError
+        When it names a GPU that is not there.
+    """
+    wanted, lacking = settings.device, ""
+    try:
+        load("gpu" if wanted == "auto" else wanted)
+    except DeviceMissing as error:
+        lacking = str(error)
+    if wanted != "auto":
+        if lacking:
+            raise InputError(f"{lacking} (input file: device)")
+        return wanted
+    return "cpu" if lacking or configuration.n_atoms < FEW_FOR_A_GPU else "gpu"
+
+
 def build_sampler(
-    settings: Settings, configuration: Configuration, *, cutoff: float
+    settings: Settings, configuration: Configuration, backend: Backend, *, cutoff: float
 ) -> Sampler:
-    """Return the integrator of the input file."""
+    """Return the integrator of the input file, for states on a backend."""
     dynamics = settings.dynamics
     motion = Motion(
-        timestep=dynamics.timestep, largest_displacement=LARGEST_STEP * cutoff
+        timestep=dynamics.timestep,
+        largest_displacement=LARGEST_STEP * cutoff,
+        watch=backend.watch,
     )
+    noise = backend.kernels.normal
     if dynamics.ensemble == "NVE":
         return INTEGRATORS["verlet"](motion)
     if dynamics.thermostat == "langevin":
         friction = _friction_of_atoms(dynamics.friction, configuration)
-        return INTEGRATORS["langevin"](motion, friction)
+        if not isinstance(friction, float):
+            friction = backend.here(friction)
+        return INTEGRATORS["langevin"](motion, friction, noise, backend.xp)
     if dynamics.thermostat == "nose-hoover":
         return INTEGRATORS["nose_hoover"](
             motion, dynamics.time_constant, dynamics.chain_length
         )
-    return INTEGRATORS["rescaling"](motion, dynamics.time_constant)
+    return INTEGRATORS["rescaling"](motion, dynamics.time_constant, noise)
 
 
 def _friction_of_atoms(
@@ -348,8 +379,8 @@ def initial_state(settings: Settings) -> State:
     return with_random_velocities(state, settings.dynamics.start_temperature)
 
 
-def build_production(settings: Settings) -> ProductionPotential:
-    """Return the frozen model the input file names.
+def build_production(settings: Settings, device: Device) -> ProductionPotential:
+    """Return the frozen model the input file names, on a device.
 
     Raises
     ------
@@ -357,17 +388,15 @@ def build_production(settings: Settings) -> ProductionPotential:
         When the model file cannot be read or does not prove itself.
     """
     assert settings.model_path is not None  # the caller asked is_learning
-    return _production(settings, load_model(settings.model_path))
+    return _production(settings, load_model(settings.model_path, backend=device))
 
 
 def restored_production(
-    settings: Settings, checkpoint: Checkpoint
+    settings: Settings, checkpoint: Checkpoint, device: Device
 ) -> ProductionPotential:
-    """Return the frozen model of a checkpoint."""
-    potential = _production(
-        settings,
-        posterior_from_arrays(checkpoint.model, calculators=calculator_baseline),
-    )
+    """Return the frozen model of a checkpoint, on a device."""
+    model = posterior_from_arrays(checkpoint.model, calculators=calculator_baseline)
+    potential = _production(settings, on_backend(model, device))
     potential.restore(under(checkpoint.potential, "potential"))
     return potential
 

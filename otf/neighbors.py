@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import vesin
 
 from otf.errors import InputError
 from otf.kernels import load
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.kernels import Backend
+    from otf.kernels.watch import Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +48,23 @@ class Pairs:
 class _Candidates:
     """All pairs within the cutoff and a skin, of the configuration they were made for.
 
-    ``offset`` (p, 3) is the translation of each neighbour's image. Pairs are sorted by
-    centre, neighbour and image, whatever the finder did.
+    Pairs are sorted by centre, neighbour and image, whatever the finder did.
+
+    Attributes
+    ----------
+    made_for : with its positions where the pairs are used
+    bounds : (n + 1,) on the host, as ``start`` is where the pairs are used
+    neighbor : (p,)
+    offset : (p, 3) angstrom, translation of each neighbour's image
     """
 
     made_for: Configuration
+    bounds: IntArray
     start: IntArray
     neighbor: IntArray
     offset: FloatArray
 
-    def hold(self, configuration: Configuration, skin: float) -> bool:
+    def hold(self, configuration: Configuration, skin: float, watch: Watch) -> bool:
         """Return whether no pair can have come closer than the cutoff unnoticed."""
         old = self.made_for
         if (
@@ -69,9 +76,8 @@ class _Candidates:
         moved = configuration.positions - old.positions
         if not len(moved):
             return True
-        largest = np.einsum("ij,ij->i", moved, moved).max()
         # Positions that are no numbers do not hold.
-        return bool(largest < (0.5 * skin) ** 2)
+        return watch.holds((moved**2).sum(axis=1).max() < (0.5 * skin) ** 2)
 
 
 class NeighborList:
@@ -114,12 +120,20 @@ class NeighborList:
         InputError
             When positions are not finite or a periodic axis has no proper cell vector.
         """
-        return self.search(configuration)(slice(0, configuration.n_atoms))
+        found = self.search(configuration)(slice(0, configuration.n_atoms))
+        n_pairs = int(found.first[-1])
+        return Pairs(
+            found.first,
+            found.neighbor[:n_pairs],
+            found.vector[:n_pairs],
+            found.distance[:n_pairs],
+        )
 
     def search(self, configuration: Configuration) -> Callable[[slice], Pairs]:
         """Return what finds the pairs of a range of centres, numbered from 0 in them.
 
-        Ranges may be asked for by several threads.
+        Ranges may be asked for by several threads. Behind their pairs a GPU may leave
+        others at an infinite distance, which have no centre.
 
         Raises
         ------
@@ -128,17 +142,23 @@ class NeighborList:
         """
         positions = self._backend.here(configuration.positions)
         configuration = configuration.moved(positions)
-        found = self._last  # once: another thread may replace it
-        if found is None or not found.hold(configuration, self.skin):
+        found, backend = self._last, self._backend  # another thread may replace it
+        if found is None or not found.hold(configuration, self.skin, backend.watch):
             reach = self.cutoff + self.skin
-            found = self._last = _candidates(configuration, reach, self._backend)
-        start, neighbor, offset = found.start, found.neighbor, found.offset
+            found = self._last = _candidates(configuration, reach, backend)
+        candidates = found
 
         def near(atoms: slice) -> Pairs:
-            part = start[atoms.start : atoms.stop + 1]
+            first = int(candidates.bounds[atoms.start])
+            known = slice(first, int(candidates.bounds[atoms.stop]))
             return Pairs(
-                *self._backend.kernels.within(
-                    atoms.start, part, neighbor, offset, positions, self.cutoff
+                *backend.kernels.within(
+                    atoms.start,
+                    candidates.start[atoms.start : atoms.stop + 1] - first,
+                    candidates.neighbor[known],
+                    candidates.offset[known],
+                    positions,
+                    self.cutoff,
                 )
             )
 
@@ -149,30 +169,15 @@ def _candidates(
     configuration: Configuration, reach: float, backend: Backend
 ) -> _Candidates:
     """Return all pairs within ``reach``, sorted by centre, neighbour and image."""
-    n = configuration.n_atoms
-    made_for = configuration.moved(configuration.positions.copy())
-    configuration = configuration.moved(backend.host(configuration.positions))
-    if not np.isfinite(configuration.positions).all():
+    positions = configuration.positions
+    if not bool(backend.xp.isfinite(positions).all()):
         raise InputError("positions hold NaN or infinity: the structure is broken")
-    cell = complete_cell(configuration)
-    # One list object and one thread per call: no state that outlives the call.
-    finder = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
-    i, j, shift = finder.compute(
-        points=np.ascontiguousarray(configuration.positions),
-        box=cell,
-        periodic=configuration.pbc,
-        quantities="ijS",
+    made_for = configuration.moved(positions.copy())
+    cell = complete_cell(configuration.moved(backend.host(positions)))
+    start, neighbor, offset = backend.kernels.pairs_within(
+        positions, cell, configuration.pbc, reach
     )
-    i, j = i.astype(np.int64), j.astype(np.int64)
-    shift = shift.astype(np.int64)
-    lowest = shift.min(axis=0, initial=0)
-    extent = shift.max(axis=0, initial=0) - lowest + 1
-    image = np.ravel_multi_index(tuple((shift - lowest).T), tuple(extent))
-    order = np.argsort((i * n + j) * int(extent.prod()) + image, kind="stable")
-    start = np.zeros(n + 1, dtype=np.int64)
-    np.cumsum(np.bincount(i, minlength=n), out=start[1:])
-    arrays = start, j[order], shift[order] @ cell
-    return _Candidates(made_for, *(backend.here(x) for x in arrays))
+    return _Candidates(made_for, backend.host(start), start, neighbor, offset)
 
 
 def complete_cell(configuration: Configuration) -> FloatArray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from otf.errors import OTFError
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, Labels
 
     Arrays = Mapping[str, NDArray[np.generic]]
+    # Makes an array of one device, or a number, of one of another.
+    Convert = Callable[[Any], Any]
     # Says in one line why labels are suspect, None when they are not.
     Doubt = Callable[[Labels], str | None]
     Answer = Callable[[], Labels]  # waits; raises what ``ReferenceCalculator`` raises
@@ -47,6 +49,18 @@ class Uncertainty:
     errors: FloatArray | None = None
     error: float | None = None
 
+    def of(self, convert: Convert) -> Uncertainty:
+        """Return the same, of what ``convert`` makes of all arrays."""
+        return Uncertainty(
+            convert(self.local),
+            convert(self.spilling),
+            forces=_perhaps(convert, self.forces),
+            energy=self.energy,
+            stress=_perhaps(convert, self.stress),
+            errors=_perhaps(convert, self.errors),
+            error=self.error,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class ModelChange:
@@ -56,6 +70,15 @@ class ModelChange:
     energy_after: float
     forces_before: FloatArray
     forces_after: FloatArray
+
+    def of(self, convert: Convert) -> ModelChange:
+        """Return the same, of what ``convert`` makes of all arrays."""
+        return ModelChange(
+            self.energy_before,
+            self.energy_after,
+            convert(self.forces_before),
+            convert(self.forces_after),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +103,26 @@ class Prediction:
     def model_energy(self) -> float:
         """Return the energy on the surface the next step starts from, in eV."""
         return self.energy if self.change is None else self.change.energy_after
+
+    def of(self, convert: Convert) -> Prediction:
+        """Return the same, of what ``convert`` makes of all arrays; energies: floats.
+
+        While a GPU works an energy may be an array of no axes.
+        """
+        return replace(
+            self,
+            energy=float(convert(self.energy)),
+            forces=convert(self.forces),
+            stress=convert(self.stress),
+            change=None if self.change is None else self.change.of(convert),
+            uncertainty=(
+                None if self.uncertainty is None else self.uncertainty.of(convert)
+            ),
+        )
+
+
+def _perhaps(convert: Convert, array: FloatArray | None) -> FloatArray | None:
+    return None if array is None else convert(array)
 
 
 class Untrusted(OTFError):  # noqa: N818 - an exception of flow, named as in the docs

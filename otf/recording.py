@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otf.configuration import Configuration, Labels
+    from otf.kernels import Backend
     from otf.learning.audit import Verdict
     from otf.learning.events import Decision, Failure
     from otf.learning.potential import LearningPotential
@@ -229,6 +230,8 @@ class StepWriter:
     ----------
     files
         Of the run.
+    backend
+        Where states and predictions live.
     trajectory_interval, thermo_interval
         Steps.
     fix_centre_of_mass
@@ -238,25 +241,32 @@ class StepWriter:
     def __init__(
         self,
         files: RunFiles,
+        backend: Backend,
         *,
         trajectory_interval: int,
         thermo_interval: int,
         fix_centre_of_mass: bool,
     ) -> None:
         self._files = files
+        self._host = backend.host
         self._trajectory_interval = trajectory_interval
         self._thermo_interval = thermo_interval
         self._fix_centre_of_mass = fix_centre_of_mass
 
     def temperature(self, state: State) -> float:
         """Return the temperature in K."""
-        return temperature(state, fix_centre_of_mass=self._fix_centre_of_mass)
+        now = temperature(state, fix_centre_of_mass=self._fix_centre_of_mass)
+        return float(now)
 
     def write(self, state: State, prediction: Prediction, threshold: float) -> None:
         """Write what is due at a step."""
-        if state.step % self._trajectory_interval == 0:
+        frame_is_due = state.step % self._trajectory_interval == 0
+        row_is_due = state.step % self._thermo_interval == 0
+        if frame_is_due or row_is_due:
+            state, prediction = state.of(self._host), prediction.of(self._host)
+        if frame_is_due:
             self._files.frames.write(Frame.of(state, prediction))
-        if state.step % self._thermo_interval == 0:
+        if row_is_due:
             self._files.thermo.append(self._row(state, prediction, threshold))
 
     def _row(self, state: State, prediction: Prediction, threshold: float) -> ThermoRow:

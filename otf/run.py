@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otf.build import (
+    build_device,
     build_learning,
     build_production,
     build_reference,
@@ -26,7 +27,8 @@ from otf.build_baseline import require_sound_baseline
 from otf.deploy.saved_model import save_model
 from otf.dynamics.constraints import temperature
 from otf.dynamics.sampler import evaluate
-from otf.errors import InputError, RunStopped, StoreError
+from otf.errors import InputError, OTFError, RunStopped, StoreError
+from otf.kernels import load
 from otf.learning.potential import LearningPotential
 from otf.learning.queue import under
 from otf.potential import Prediction, Untrusted
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, Labels
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Schedule
+    from otf.kernels import Backend
     from otf.learning.audit import Verdict
     from otf.learning.production import ProductionPotential
     from otf.settings import Settings
@@ -114,6 +117,17 @@ class _Parts:
     progress: Progress
     stop: StopRequest
     clock: _Clock
+    backend: Backend
+
+    @property
+    def learns(self) -> bool:
+        """Return whether the potential is learning, so that the run can go back."""
+        return isinstance(self.potential, LearningPotential)
+
+    @property
+    def poll(self) -> int:
+        """Return the steps that may be made ahead; a decision to learn is a look."""
+        return 1 if self.learns else self.backend.poll
 
     @property
     def threshold(self) -> float:
@@ -174,6 +188,7 @@ class _Beginning:
 def _prepared(settings: Settings, progress: Progress) -> Iterator[_Beginning]:
     """Yield what a run starts from; the process of its reference ends with it."""
     state = initial_state(settings)
+    build_device(settings, state.configuration)
     reference = build_reference(settings, watch=progress.labels)
     if reference is None:
         yield _Beginning(state)
@@ -237,10 +252,12 @@ def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome
                 return _from_first_step(parts, state, _frames_again(parts, state))
         state = checkpoint.state
         with _assembled(settings, files, state, progress, stop, checkpoint) as parts:
-            parts.ring.restore(under(checkpoint.potential, "ring"), state)
+            here = parts.backend.here
+            state, prediction = state.of(here), checkpoint.prediction.of(here)
+            parts.ring.restore(under(checkpoint.potential, "ring"), checkpoint.state)
             if state.step >= parts.schedule.steps:
-                return _finish(parts, state, checkpoint.prediction)
-            return _go(parts, state, checkpoint.prediction)
+                return _finish(parts, state, prediction)
+            return _go(parts, state, prediction)
 
 
 def _stop_request(settings: Settings, folder: RunFolder) -> StopRequest:
@@ -279,6 +296,7 @@ def _assemble(
 ) -> _Parts:
     configuration = state.configuration
     potential: LearningPotential | ProductionPotential
+    device = build_device(settings, configuration)
     if settings.is_learning:
         reference = reference or build_reference(settings, watch=progress.labels)
         assert reference is not None  # the settings refuse to learn without one
@@ -294,17 +312,20 @@ def _assemble(
             potential = restored_learning(
                 settings, configuration, reference, log, checkpoint, allocate=rows
             )
-        cutoff = potential.model.descriptor.cutoff
+        backend, cutoff = load(device), potential.model.descriptor.cutoff
     else:
         potential = (
-            build_production(settings)
+            build_production(settings, device)
             if checkpoint is None
-            else restored_production(settings, checkpoint)
+            else restored_production(settings, checkpoint, device)
         )
-        cutoff = potential.cutoff
-    sampler = build_sampler(settings, configuration, cutoff=cutoff)
+        backend, cutoff = potential.model.backend, potential.cutoff
+    if not backend.is_host:
+        progress.note(f"the atoms move on {backend.name}")
+    sampler = build_sampler(settings, configuration, backend, cutoff=cutoff)
     writer = StepWriter(
         files,
+        backend,
         trajectory_interval=settings.output.trajectory_interval,
         thermo_interval=settings.output.thermo_interval,
         fix_centre_of_mass=sampler.motion.fix_centre_of_mass,
@@ -323,6 +344,7 @@ def _assemble(
         progress=progress,
         stop=stop,
         clock=clock,
+        backend=backend,
     )
 
 
@@ -343,6 +365,8 @@ def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:
     if frames and isinstance(potential, LearningPotential):
         parts.progress.note(f"learning {len(frames)} labelled structures")
         potential.learn(frames, state.step, start=state.configuration)
+    parts.files.frames.begin(state)
+    state = state.of(parts.backend.here)
     try:
         prediction = evaluate(parts.potential, state)
     except Untrusted as trouble:
@@ -350,7 +374,6 @@ def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:
             f"the first structure cannot be simulated: {trouble.reason} "
             "(structure.file)"
         ) from None
-    parts.files.frames.begin(state)
     _note_stage(parts, state)
     parts.writer.write(state, prediction, parts.threshold)
     _save(parts, state, prediction)
@@ -359,35 +382,69 @@ def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:
 
 # ------------------------------------------------------------------------- the loop
 def _go(parts: _Parts, state: State, prediction: Prediction) -> Outcome:
+    n_sound = 0  # steps ahead since one took too much for granted
     while state.step < parts.schedule.steps:
         if (reason := parts.stop.reason()) is not None:
             _save(parts, state, prediction)
             return _stopped(parts, state, reason)
-        state, prediction = _step(parts, state, prediction)
+        # In vain are at most a quarter of the steps between two that need a look.
+        n_ahead = min(parts.poll, 1 + n_sound // 4, parts.schedule.steps - state.step)
+        trail = _ahead(parts, state, prediction, n_ahead) if n_ahead > 1 else []
+        for state, prediction in trail:
+            _note(parts, state, prediction)
+        n_sound += len(trail)
+        if len(trail) < n_ahead:
+            n_sound = 0 if n_ahead > 1 else n_sound + 1
+            state, prediction = _step(parts, state, prediction)
         _show(parts, state, prediction)
-        if state.step % parts.settings.output.checkpoint_interval == 0:
-            _save(parts, state, prediction)
     return _finish(parts, state, prediction)
+
+
+def _ahead(
+    parts: _Parts, state: State, prediction: Prediction, n_steps: int
+) -> list[tuple[State, Prediction]]:
+    """Return what steps lead to, up to the first that takes too much for granted."""
+    trail: list[tuple[State, Prediction]] = []
+    with parts.backend.watch.ahead() as ahead, suppress(OTFError):
+        for _ in range(n_steps):
+            state, prediction = _moved(parts, state, prediction)
+            ahead.stepped()
+            trail.append((state, prediction))
+    return trail[: ahead.count_sound()]
+
+
+def _moved(
+    parts: _Parts, state: State, prediction: Prediction
+) -> tuple[State, Prediction]:
+    target = parts.schedule.target(state.step)
+    state, prediction = parts.sampler.step(
+        state, prediction.forces, parts.potential, target
+    )
+    _require_no_explosion(parts, state)
+    return state, prediction
 
 
 def _step(
     parts: _Parts, state: State, prediction: Prediction
 ) -> tuple[State, Prediction]:
     """Make one step and write it, or go back to where the potential was trusted."""
-    target = parts.schedule.target(state.step)
     try:
-        state, prediction = parts.sampler.step(
-            state, prediction.forces, parts.potential, target
-        )
-        _require_no_explosion(parts, state)
+        state, prediction = _moved(parts, state, prediction)
     except Untrusted as trouble:
         return _roll_back(parts, state, trouble)
+    _note(parts, state, prediction)
+    return state, prediction
+
+
+def _note(parts: _Parts, state: State, prediction: Prediction) -> None:
+    """Write and remember what is due after a step."""
     parts.writer.write(state, prediction, parts.threshold)
     if state.step in parts.schedule.ends[:-1]:
         _note_stage(parts, state)
-    if state.step % parts.ring.interval == 0:
+    if parts.learns and state.step % parts.ring.interval == 0:
         parts.ring.remember(_memory(parts, state, prediction))
-    return state, prediction
+    if state.step % parts.settings.output.checkpoint_interval == 0:
+        _save(parts, state, prediction)
 
 
 def _note_stage(parts: _Parts, state: State) -> None:
@@ -404,7 +461,9 @@ def _memory(parts: _Parts, state: State, prediction: Prediction) -> Memory:
     trusted = (
         known is not None and known.error is not None and known.error <= parts.threshold
     )
-    return Memory(state, prediction.model_energy, trusted, parts.files.thermo.size)
+    energy = float(prediction.model_energy)
+    here = state.of(parts.backend.host)
+    return Memory(here, energy, trusted, parts.files.thermo.size)
 
 
 def _require_no_explosion(parts: _Parts, state: State) -> None:
@@ -413,8 +472,10 @@ def _require_no_explosion(parts: _Parts, state: State) -> None:
     )
     planned = max(planned, parts.settings.dynamics.start_temperature, 300.0)
     now = temperature(state, fix_centre_of_mass=parts.sampler.motion.fix_centre_of_mass)
-    if not now < EXPLOSION * planned:
-        raise Untrusted(state.configuration, f"the temperature exploded to {now:.3g} K")
+    if not parts.backend.watch.holds(now < EXPLOSION * planned):
+        raise Untrusted(
+            state.configuration, f"the temperature exploded to {float(now):.3g} K"
+        )
 
 
 def _roll_back(
@@ -428,9 +489,12 @@ def _roll_back(
             "there: learn on from this point (learning.start_from)"
         )
     memory, later = parts.ring.go_back(trouble.reason, step=state.step)
-    frames = [*later, state.configuration, trouble.configuration]
+    frames = [
+        c.moved(parts.backend.host(c.positions))
+        for c in (*later, state.configuration, trouble.configuration)
+    ]
     labelled = potential.learn_after_rollback(frames, memory.state.step)
-    back = memory.state
+    back = memory.state.of(parts.backend.here)
     parts.files.journal.write(
         Rollback(
             step=state.step,
@@ -447,7 +511,7 @@ def _roll_back(
         f"{labelled} more labels"
     )
     prediction = evaluate(potential, back)
-    work = prediction.model_energy - memory.energy
+    work = float(prediction.model_energy) - memory.energy
     state = replace(back, learning_work=back.learning_work + work)
     # The table is shorter now than the last checkpoint counts on.
     _save(parts, state, prediction)
@@ -488,10 +552,11 @@ def _save(parts: _Parts, state: State, prediction: Prediction) -> None:
     potential = parts.potential
     arrays = {f"potential/{k}": v for k, v in potential.state().items()}
     arrays |= {f"ring/{k}": v for k, v in parts.ring.state().items()}
+    host = parts.backend.host
     parts.files.save(
         Checkpoint(
-            state,
-            prediction,
+            state.of(host),
+            prediction.of(host),
             potential=arrays,
             model=potential.model_arrays(),
             generation=potential.generation,

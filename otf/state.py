@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from otf.configuration import BoolArray, Configuration, FloatArray
+    from otf.potential import Convert
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,5 +45,22 @@ class State:
 
     @property
     def kinetic_energy(self) -> float:
-        """Return the kinetic energy in eV."""
-        return float(0.5 * (self.momenta**2 / self.masses[:, None]).sum())
+        """Return the kinetic energy in eV; of arrays on a GPU an array of no axes."""
+        energy: float = 0.5 * (self.momenta**2 / self.masses[:, None]).sum()
+        return float(energy) if isinstance(energy, float) else energy
+
+    def of(self, convert: Convert) -> State:
+        """Return the same, of what ``convert`` makes of all arrays of atoms.
+
+        Species, cell and the variables of a thermostat are always on the host.
+        """
+        c = self.configuration
+        return replace(
+            self,
+            configuration=c.moved(convert(c.positions)),
+            momenta=convert(self.momenta),
+            masses=convert(self.masses),
+            free=convert(self.free),
+            heat=float(convert(self.heat)),
+            learning_work=float(self.learning_work),
+        )

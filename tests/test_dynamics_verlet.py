@@ -14,6 +14,7 @@ from otf.dynamics.schedule import Target
 from otf.dynamics.velocities import with_random_velocities
 from otf.dynamics.verlet import Motion, VelocityVerlet
 from otf.errors import InputError
+from otf.kernels.watch import Watch
 from otf.potential import Prediction, Untrusted
 from otf.testing import HarmonicWells, LennardJones, at_rest
 from otf.units import KB
@@ -221,7 +222,9 @@ def test_an_atom_that_flies_is_reported_before_the_potential_is_asked():
 def test_a_displacement_that_is_no_number_is_reported_without_a_limit(bad):
     displacements = np.array([[0.0, 0.0, 0.0], [bad, 0.0, 0.0]])
     with pytest.raises(Untrusted, match=r"^atom 1 moves by"):
-        check_displacement(at_rest(displacements).configuration, displacements, np.inf)
+        check_displacement(
+            at_rest(displacements).configuration, displacements, np.inf, Watch(np)
+        )
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_charges_on_a_mesh_and_a_potential_back(order):
 
 
 def test_an_unknown_device_is_refused():
-    with pytest.raises(ValueError, match="choose 'cpu', 'gpu' or 'reference'"):
+    with pytest.raises(ValueError, match="choose 'cpu', 'gpu', 'gpu-mixed' or"):
         load("abacus")
 
 

@@ -23,6 +23,7 @@ PROGRAMS = [
     *(programs.overlaps(THREE_BODY, real) for real in REALS),
     programs.SPECTRUM,
     programs.POWERS,
+    programs.CELLS,
     programs.NEIGHBORS,
     programs.NOISE,
     programs.PAIR_POTENTIAL,

@@ -7,6 +7,7 @@ import vesin
 
 from otf.configuration import Configuration
 from otf.errors import InputError
+from otf.kernels import Backend
 from otf.neighbors import NeighborList, complete_cell
 
 CUTOFF = 4.0
@@ -89,6 +90,31 @@ def test_pairs_are_those_of_an_exhaustive_search(name):
     np.testing.assert_allclose(
         pairs.distance, np.linalg.norm(pairs.vector, axis=1), rtol=1e-14
     )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pairs_found_on_a_gpu_are_those_of_the_cpu(name, emulated):
+    backend = Backend(np, emulated(order="random"))
+    got, expected = (
+        NeighborList(CUTOFF, backend=b).pairs(CASES[name]) for b in (backend, None)
+    )
+    for part in ("first", "neighbor"):
+        assert getattr(got, part).tolist() == getattr(expected, part).tolist()
+    for part in ("vector", "distance"):
+        a, b = getattr(got, part), getattr(expected, part)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-13)
+
+
+def test_pairs_of_many_atoms_found_on_a_gpu_are_those_of_the_cpu(emulated):
+    """Several cells along every axis, which see each other across the boundary."""
+    c = random_case(11, [1, 1, 0], scale=25.0, spread=12.0, n=600)
+    got, expected = (
+        NeighborList(CUTOFF, backend=b).pairs(c)
+        for b in (Backend(np, emulated()), None)
+    )
+    assert got.first.tolist() == expected.first.tolist()
+    assert got.neighbor.tolist() == expected.neighbor.tolist()
+    np.testing.assert_allclose(got.vector, expected.vector, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -76,7 +76,10 @@ def path(tmp_path, learned):
     return path
 
 
-MARKED = [pytest.param(x, marks=pytest.mark.gpu) if x == "gpu" else x for x in BACKENDS]
+MARKED = [
+    pytest.param(x, marks=pytest.mark.gpu) if x.startswith("gpu") else x
+    for x in BACKENDS
+]
 
 
 def is_here(backend):

@@ -19,8 +19,7 @@ import numpy as np
 from floor import rattled_silicon
 
 from otf.descriptors.radial import radial_table
-from otf.kernels import Backend, DeviceMissing, RadialTable, load
-from otf.kernels.gpu import CupyLauncher, GpuKernels
+from otf.kernels import Backend, Device, DeviceMissing, RadialTable, load
 from otf.neighbors import NeighborList
 
 if TYPE_CHECKING:
@@ -86,15 +85,12 @@ def stages(backend: Backend, copies: int, n_references: int) -> Iterator[Stage]:
     yield "add_forces", forces
 
 
-def backend_of(device: str, real: str) -> Backend:
-    """Return a backend; on a GPU with pairs in a precision."""
+def backend_of(device: Device) -> Backend:
+    """Return a backend."""
     try:
-        backend = load(device)
+        return load(device)
     except DeviceMissing as error:
         raise SystemExit(str(error)) from None
-    if device != "gpu":
-        return backend
-    return backend._replace(kernels=GpuKernels(CupyLauncher(), real=real))
 
 
 def seconds(backend: Backend, call: Callable[[], object], steps: int) -> float:
@@ -103,8 +99,7 @@ def seconds(backend: Backend, call: Callable[[], object], steps: int) -> float:
     for _ in range(steps):
         begun = time.perf_counter()
         made = call()
-        if backend.xp is not np:
-            backend.xp.cuda.Device().synchronize()
+        backend.wait()
         taken.append(time.perf_counter() - begun)
         del made
     return float(np.median(taken))
@@ -113,13 +108,12 @@ def seconds(backend: Backend, call: Callable[[], object], steps: int) -> float:
 def main() -> None:
     """Print a line a stage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
-    parser.add_argument("--real", choices=("double", "float"), default="double")
+    parser.add_argument("--device", choices=("gpu", "gpu-mixed", "cpu"), default="gpu")
     parser.add_argument("--copies", type=int, default=16)
     parser.add_argument("--references", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=20)
     given = parser.parse_args()
-    backend, cpu = backend_of(given.device, given.real), load("cpu")
+    backend, cpu = backend_of(given.device), load("cpu")
     n_atoms = 8 * given.copies**3
     print(f"{n_atoms} atoms, {given.references} references, {given.device}")
     print(f"{'stage':32} {'us':>10} {'ns/atom':>10} {'deviation':>10}")

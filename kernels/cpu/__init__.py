@@ -2,7 +2,7 @@
 
 from otf.kernels.cpu.density import add_pair_gradient, expand, pair_derivatives
 from otf.kernels.cpu.mesh import gather_from_mesh, spread_to_mesh
-from otf.kernels.cpu.neighbors import within
+from otf.kernels.cpu.neighbors import pairs_within, within
 from otf.kernels.cpu.noise import normal
 from otf.kernels.cpu.overlaps import (
     add_overlap_gradient,
@@ -36,6 +36,7 @@ __all__ = [
     "overlap_derivatives",
     "pair_derivatives",
     "pair_potential",
+    "pairs_within",
     "row_squares",
     "scatter_rows",
     "softened",

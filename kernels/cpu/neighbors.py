@@ -1,6 +1,7 @@
-"""The pairs of a list made with a skin that are near now."""
+"""The pairs within a reach, and those of them that are near now."""
 
 import numpy as np
+import vesin
 from numba import njit
 
 from otf.kernels.cpu.pairs import OPTIONS
@@ -43,3 +44,23 @@ def within(low, start, neighbor, offset, positions, cutoff):
         low, start, neighbor, offset, positions, cutoff, first, near, vector, distance
     )
     return first, near[:n], vector[:n], distance[:n]
+
+
+def pairs_within(positions, cell, periodic, reach):
+    # One list object and one thread per call: no state that outlives the call.
+    finder = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
+    i, j, shift = finder.compute(
+        points=np.ascontiguousarray(positions),
+        box=np.asarray(cell),
+        periodic=np.asarray(periodic),
+        quantities="ijS",
+    )
+    n, i, j = len(positions), i.astype(np.int64), j.astype(np.int64)
+    shift = shift.astype(np.int64)
+    lowest = shift.min(axis=0, initial=0)
+    extent = shift.max(axis=0, initial=0) - lowest + 1
+    image = np.ravel_multi_index(tuple((shift - lowest).T), tuple(extent))
+    order = np.argsort((i * n + j) * int(extent.prod()) + image, kind="stable")
+    start = np.zeros(n + 1, dtype=np.int64)
+    np.cumsum(np.bincount(i, minlength=n), out=start[1:])
+    return start, j[order], shift[order] @ cell

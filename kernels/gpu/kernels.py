@@ -50,6 +50,48 @@ class GpuKernels:
 
     # ----------------------------------------------------------------------- pairs
 
+    def pairs_within(self, positions, cell, periodic, reach):
+        xp, n, reach = self._xp, len(positions), float(reach)
+        positions, cell = self._numbers(positions), np.asarray(cell)
+        periodic, into = np.asarray(periodic), np.linalg.inv(cell)
+        fractional = positions @ xp.asarray(into)
+        heights = 1.0 / np.linalg.norm(into, axis=0)
+        # Not many more cells than atoms, whatever the volume.
+        n_cells = np.clip(heights // reach, 1, _ratio(n, 8) ** (1 / 3) + 1).astype(int)
+        sides = np.ceil(reach / heights * n_cells).astype(int)
+        wrapped = xp.floor(fractional) * xp.asarray(periodic)
+        inside = fractional - wrapped
+        lowest = inside.min(axis=0) if n else xp.zeros(3)
+        inside -= lowest * xp.asarray(~periodic)
+        cell_of = (inside * xp.asarray(n_cells)).astype(np.int64)
+        cell_of = xp.clip(cell_of, 0, xp.asarray(n_cells - 1))
+        flat = (cell_of[:, 0] * int(n_cells[1]) + cell_of[:, 1]) * int(n_cells[2])
+        flat += cell_of[:, 2]
+        members = xp.argsort(flat, kind="stable")
+        begins = xp.searchsorted(flat[members], xp.arange(int(n_cells.prod()) + 1))
+        axes = xp.asarray(np.stack([n_cells, sides, periodic]).astype(np.int64))
+        vectors = xp.asarray(cell.astype(np.float64))
+        given = (
+            positions,
+            cell_of,
+            self._indices(wrapped),
+            self._indices(members),
+            self._indices(begins),
+            axes,
+            vectors,
+            reach,
+        )
+        counts = xp.empty(n, dtype=np.int64)
+        self._run(programs.CELLS, "count_pairs", (n,), *given, counts)
+        start = self._starts(counts)
+        n_pairs = int(start[-1])
+        found, images, neighbor = xp.empty((3, n_pairs), dtype=np.int64)
+        offset = xp.empty((n_pairs, 3))
+        self._run(programs.CELLS, "write_pairs", (n,), *given, start, found, images)
+        whole = start, found, images, vectors, neighbor, offset
+        self._run(programs.CELLS, "sort_pairs", (n,), *whole)
+        return start, neighbor, offset
+
     def within(self, low, start, neighbor, offset, positions, cutoff):
         start, neighbor = self._indices(start), self._indices(neighbor)
         offset, positions = self._numbers(offset), self._numbers(positions)
@@ -57,10 +99,11 @@ class GpuKernels:
         given = low, start, neighbor, offset, positions, float(cutoff)
         counts = self._xp.empty(n, dtype=np.int64)
         self._run(program, "count_near", (n,), *given, counts)
-        first = self._starts(counts)
-        n_near = int(first[-1])
-        near = self._xp.empty(n_near, dtype=np.int64)
-        vector, distance = self._xp.empty((n_near, 3)), self._xp.empty(n_near)
+        first, n_known = self._starts(counts), len(neighbor)
+        # Room for all of them: to ask how many are near is to wait.
+        near = self._xp.zeros(n_known, dtype=np.int64)
+        vector = self._xp.zeros((n_known, 3))
+        distance = self._xp.full(n_known, np.inf)
         self._run(program, "write_near", (n,), *given, first, near, vector, distance)
         return first, near, vector, distance
 

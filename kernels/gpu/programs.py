@@ -22,6 +22,7 @@ SOURCES = {
     "overlaps": ("common", "pairs", "overlaps"),
     "spectrum": ("common", "spectrum"),
     "powers": ("common", "powers"),
+    "cells": ("common", "cells"),
     "neighbors": ("common", "neighbors"),
     "noise": ("common", "noise"),
     "pair_potential": ("common", "pair_potential"),
@@ -110,6 +111,7 @@ def mesh(order: int) -> Program:
     return Program("mesh", constants=(("ORDER", order),))
 
 
+CELLS = Program("cells", WARP)
 NEIGHBORS = Program("neighbors", WARP)
 PAIR_POTENTIAL = Program("pair_potential", 2 * WARP)
 SUMS = Program("rows", WARP)

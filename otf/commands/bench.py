@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from otf.commands.fitting import count
 from otf.commands.stages import Stages
 from otf.configuration import Configuration
 from otf.deploy.saved_model import load_model
+from otf.errors import InputError
+from otf.kernels import Backend, Device, DeviceMissing, load
 from otf.settings.structures import read_atoms
 from otf.threads import thread_count
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     Step = Callable[[Configuration], object]
 
+HOST = load("cpu")
 STEPS = 20
 WARM_UP = 2  # steps that are not counted
 DISPLACEMENT = 0.01  # angstrom, along each axis in one step
@@ -87,6 +90,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="steps of each kind to time (default: %(default)s)",
     )
     parser.add_argument(
+        "--device",
+        choices=get_args(Device),
+        default="cpu",
+        help="where to run it (default: %(default)s)",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print the times as JSON, for programs"
     )
 
@@ -97,18 +106,24 @@ def main(arguments: argparse.Namespace) -> int:
         require_exists(path)
     atoms = read_atoms(arguments.structure).repeat(arguments.repeat)
     begin = time.perf_counter()
-    model = load_model(arguments.model)
+    try:
+        model = load_model(arguments.model, backend=arguments.device)
+    except DeviceMissing as error:
+        raise InputError(f"{error} (--device)") from None
+    backend = model.backend
     configuration = Configuration.from_atoms(atoms)
     require_known_species(model, [configuration], arguments.model)
+    configuration = configuration.moved(backend.here(configuration.positions))
     steps = steps_of(model)
-    frames = moving(configuration, seed=0)
+    frames = moving(configuration, seed=0, backend=backend)
     steps["step"](next(frames))
+    backend.wait()
     first_call = time.perf_counter() - begin
     timings: dict[str, Timing] = {}
     stages = Stages()
     for name, step in steps.items():
         stages(f"timing: {LABELS[name]}", len(timings), len(steps))
-        rows = measured(step, frames, n_steps=arguments.steps)
+        rows = measured(step, frames, n_steps=arguments.steps, backend=backend)
         timings[name] = Timing.of(rows)
     stages.close()
     result: dict[str, object] = {
@@ -116,7 +131,8 @@ def main(arguments: argparse.Namespace) -> int:
         "n_atoms": configuration.n_atoms,
         "n_local_references": model.references.n_references,
         "threads": thread_count(),
-        "device": model.descriptor.device,
+        "device": arguments.device,
+        "processor": backend.name,
         "form": model.form,
         "peak_memory_MB": round(peak_memory() / 1e6, 1),
         "first_call_seconds": round(first_call, 3),
@@ -138,7 +154,9 @@ def steps_of(model: KernelPosterior) -> dict[str, Step]:
     }
 
 
-def moving(configuration: Configuration, *, seed: int) -> Iterator[Configuration]:
+def moving(
+    configuration: Configuration, *, seed: int, backend: Backend = HOST
+) -> Iterator[Configuration]:
     """Yield the structure with displacements that add up, as those of dynamics do.
 
     What is remembered between steps, such as neighbours within a skin, is then used
@@ -148,12 +166,16 @@ def moving(configuration: Configuration, *, seed: int) -> Iterator[Configuration
     positions = configuration.positions
     while True:
         noise = generator.normal(scale=DISPLACEMENT, size=positions.shape)
-        positions = positions + noise
+        positions = positions + backend.here(noise)
         yield configuration.moved(positions)
 
 
 def measured(
-    step: Step, frames: Iterator[Configuration], *, n_steps: int
+    step: Step,
+    frames: Iterator[Configuration],
+    *,
+    n_steps: int,
+    backend: Backend = HOST,
 ) -> FloatArray:
     """Return microseconds per atom, wall clock and processor, of each step, (k, 2).
 
@@ -162,8 +184,10 @@ def measured(
     rows = []
     for k in range(WARM_UP + n_steps):
         frame = next(frames)
+        backend.wait()
         wall, cpu = time.perf_counter(), time.process_time()
         step(frame)
+        backend.wait()
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         if k >= WARM_UP:
             rows.append((wall, cpu))
@@ -183,7 +207,7 @@ def table(
     threads = result["threads"]
     yield (
         f"{n_atoms} atoms, {result['n_local_references']} local references, "
-        f"{result['form']} form, {result['device']}, "
+        f"{result['form']} form, {result['processor']}, "
         f"{threads} {'thread' if threads == 1 else 'threads'}"
     )
     yield from HEAD

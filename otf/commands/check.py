@@ -9,13 +9,14 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.formula import Formula
 
-from otf.build import build_code
+from otf.build import build_code, build_device
 from otf.build_baseline import require_sound_baseline
 from otf.calculators.geometry import closest_contact, require_sane_distances
 from otf.commands.forecast import forecast, in_words
 from otf.commands.pulay import lines_of, measured
 from otf.configuration import species_of
 from otf.errors import InputError
+from otf.kernels import load
 from otf.potential import Untrusted
 from otf.settings import load_settings
 from otf.settings.structures import first_configuration, movable
@@ -134,6 +135,7 @@ def description(
     yield "structure", _structure_line(configuration)
     yield from _potential_lines(settings, configuration)
     yield from _dynamics_lines(settings)
+    yield "device", load(build_device(settings, configuration)).name
     yield "output", str(settings.directory)
 
 

@@ -11,7 +11,7 @@ from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import StoreError
 from otf.kernels import Device, load
 from otf.learning.bootstrap import rattled
-from otf.store.model_file import verify
+from otf.store.model_file import Tolerances, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from otf.potential import Prediction
     from otf.store.model_file import Deviation, Proof
 
-BACKENDS: tuple[Device, ...] = ("reference", "cpu", "gpu")
+BACKENDS: tuple[Device, ...] = ("reference", "cpu", "gpu", "gpu-mixed")
 DEFAULT: Device = "cpu"
+# What pairs in single precision leave: a tenth of what labels are converged to.
+MIXED = Tolerances(energy=1e-6, forces=2e-5, stress=1e-6)
 FEWEST, MOST = 5, 8
 RATTLE = 0.05  # angstrom, of the copies that fill up a small proof
 
@@ -95,7 +97,8 @@ def prove(
         predicted()
         return there.predict(configuration)
 
-    return verify(predict, proof, backend=backend)
+    tolerances = MIXED if backend == "gpu-mixed" else None
+    return verify(predict, proof, backend=backend, tolerances=tolerances)
 
 
 def prove_everywhere(

@@ -8,10 +8,14 @@ from otf.potential import Untrusted
 
 if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray
+    from otf.kernels.watch import Watch
 
 
 def check_displacement(
-    configuration: Configuration, displacements: FloatArray, largest: float
+    configuration: Configuration,
+    displacements: FloatArray,
+    largest: float,
+    watch: Watch,
 ) -> None:
     """Refuse a step in which an atom moves too far.
 
@@ -23,6 +27,8 @@ def check_displacement(
         (n, 3) angstrom, made in this step.
     largest
         angstrom, what is tolerated: a fraction of the cutoff.
+    watch
+        Looks at the longest.
 
     Raises
     ------
@@ -30,9 +36,9 @@ def check_displacement(
         When an atom moves by ``largest`` or more, or to no finite place.
     """
     squares = (displacements**2).sum(axis=1)
-    longest = float(squares.max()) ** 0.5
     # "not <" instead of ">=": a displacement that is not a number must not pass.
-    if not longest < largest:
+    if not watch.holds(squares.max() < largest**2):
+        longest = float(squares.max()) ** 0.5
         atom = int(squares.argmax())
         raise Untrusted(
             configuration,

@@ -111,7 +111,7 @@ class NoseHooverChain:
         masses = links * self.relaxation_time**2
         fresh = state.thermostat.shape != (2, self.length)
         velocities = np.zeros(self.length) if fresh else state.thermostat[0]
-        kinetic = state.kinetic_energy
+        kinetic = float(state.kinetic_energy)
         scale, velocities, heat = chain_step(
             kinetic, velocities, masses, links, 0.5 * self.motion.timestep, self.order
         )

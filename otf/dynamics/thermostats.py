@@ -196,7 +196,7 @@ class StochasticVelocityRescaling:
         numbers = self.noise(state.seed, state.stream, state.step, n_free)
         verlet = VelocityVerlet(self.motion)
         moved, prediction = verlet.step(state, forces, potential, target)
-        kinetic = moved.kinetic_energy
+        kinetic = float(moved.kinetic_energy)
         if kinetic == 0.0:
             raise InputError(
                 "stochastic velocity rescaling cannot start from atoms at rest: "

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from otf.dynamics.conservation import ledger
 from otf.dynamics.constraints import constrained
 from otf.dynamics.guard import check_displacement
 from otf.errors import InputError
+from otf.kernels import load
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray
     from otf.dynamics.schedule import Target
+    from otf.kernels.watch import Watch
     from otf.potential import Potential, Prediction
     from otf.state import State
 
@@ -30,6 +32,7 @@ class Motion:
         it takes off the net force of an inexact reference, which would heat the whole.
         False for atoms in external wells.
     largest_displacement : angstrom, the guard of one step
+    watch : looks at the guard
 
     Raises
     ------
@@ -40,6 +43,7 @@ class Motion:
     timestep: float
     fix_centre_of_mass: bool = True
     largest_displacement: float = math.inf
+    watch: Watch = field(default_factory=lambda: load("cpu").watch)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.timestep < math.inf:
@@ -80,7 +84,9 @@ class Motion:
         """
         old = state.configuration
         new = old.moved(positions)
-        check_displacement(new, positions - old.positions, self.largest_displacement)
+        check_displacement(
+            new, positions - old.positions, self.largest_displacement, self.watch
+        )
         prediction = potential.predict([new], step=state.step + 1)[0]
         momenta = self.kicked(state, prediction.forces)
         work = state.learning_work

@@ -137,6 +137,10 @@ class LabelsUnderWay:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def is_due(self, step: int) -> bool:
+        """Return whether any labels are due at a step."""
+        return any(pending.due <= step for pending, _ in self._entries)
+
     def send(self, pending: PendingLabel) -> None:
         """Have a structure labelled."""
         answer = self._ask(pending.configuration, pending.expected)

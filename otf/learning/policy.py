@@ -93,7 +93,7 @@ class Assessment:
     @property
     def max_spilling(self) -> float:
         """Return the largest spilling."""
-        return float(self.spilling.max(initial=0.0))
+        return float(self.spilling.max()) if len(self.spilling) else 0.0
 
     def candidates(self, rules: Rules) -> BoolArray:
         """Return (n,), True where an environment should be offered as a reference."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from otf.calculators.geometry import DistanceGate, require_sane_distances
 from otf.errors import ReferenceFailure
+from otf.kernels import load
 from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
 from otf.learning.events import Decision, Failure
@@ -23,6 +24,7 @@ from otf.learning.expectation import MINIMUM_FRAMES, Expectation
 from otf.learning.pending import LabelsUnderWay, PendingLabel, ask
 from otf.learning.policy import Assessment, Reason, decide
 from otf.learning.queue import Queue, under
+from otf.learning.scout import Scout
 from otf.learning.screen import Screen
 from otf.models.archive import model_to_arrays
 from otf.potential import ModelChange, Untrusted
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, IntArray, Labels
     from otf.descriptors.interface import Environments
+    from otf.kernels import Device
     from otf.learning.audit import Auditor, Verdict
     from otf.learning.calibration import Calibration
     from otf.learning.events import LearningLog
@@ -76,6 +79,7 @@ class LearningOptions:
         in, while the reference works beside; 0 for labels the run waits for
     max_failures : structures without labels that are put aside before a run stops
     second_opinion : whether labels far from the model are computed once more
+    device : where configurations are and predictions shall be
     """
 
     rattles: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
@@ -88,6 +92,7 @@ class LearningOptions:
     label_latency: int = 0
     max_failures: int = 5
     second_opinion: bool = True
+    device: Device = "cpu"
 
 
 class LearningPotential:
@@ -130,7 +135,10 @@ class LearningPotential:
         self.last = Assessment(None, np.zeros(0), policy.threshold)
         self._log = log
         self._screen = Screen(rules)
-        self._distances = DistanceGate()
+        # What needs more than a look at a prediction is done on the host.
+        device = self.options.device
+        self._scout = None if device == "cpu" else Scout(device)
+        self._distances = DistanceGate(backend=load(device))
         self._queue = Queue()
         self._pending: PendingFit | None = None
         self._under_way = LabelsUnderWay(self._ask)
@@ -156,6 +164,39 @@ class LearningPotential:
 
     def _predict(self, c: Configuration, step: int, use_labels: bool) -> Prediction:
         self._distances.require(c)
+        if self._scout is None:
+            return self._decided(c, step, use_labels)
+        passed = self._passed(self._scout, c, step)
+        if passed is not None:
+            return passed
+        here, host = self._scout.backend.here, self._scout.backend.host
+        return self._decided(c.moved(host(c.positions)), step, use_labels).of(here)
+
+    def _passed(self, scout: Scout, c: Configuration, step: int) -> Prediction | None:
+        """Return the prediction of a step that the screen lets pass, None of others."""
+        fit_is_due = self._pending is not None and step >= self._pending.due
+        if not self.model.is_fitted or fit_is_due or self._under_way.is_due(step):
+            return None
+        prediction = scout.predict_screened(self.model.fitted, c)
+        screen = prediction.uncertainty
+        assert screen is not None  # the prediction was screened
+        largest = float(abs(prediction.forces).max())
+        since = step - self._last_label
+        if not largest <= self.options.max_force or self._screen.flags(
+            screen, step=step, since_label=since
+        ):
+            return None
+        assessment = Assessment(None, screen.spilling, self.policy.threshold)
+        if self._reason(c, assessment, step).labels:
+            return None
+        self.last = assessment
+        self._consecutive = 0
+        self.policy.stepped(step, None)
+        known = replace(screen, error=self._screen.expects(screen))
+        return replace(prediction, uncertainty=known, surface=self._surface)
+
+    def _decided(self, c: Configuration, step: int, use_labels: bool) -> Prediction:
+        """Return the prediction, labelled where needed."""
         if self.model.n_frames == 0 and not self._queue:
             self._start(c, step)
         old = self._catch_up(c, step)

@@ -14,7 +14,7 @@ from otf.potential import Untrusted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otf.configuration import Configuration
+    from otf.configuration import Configuration, FloatArray
     from otf.models.posterior import KernelPosterior
     from otf.potential import Arrays, Prediction
 
@@ -52,8 +52,7 @@ class ProductionPotential:
         self.n_flagged = 0
         self.n_calls = 0  # of a reference: never
         self.generation = 0  # the model never changes
-        self.last_spilling = 0.0
-        self._distances = DistanceGate()
+        self._distances = DistanceGate(backend=model.backend)
 
     @property
     def cutoff(self) -> float:
@@ -83,19 +82,20 @@ class ProductionPotential:
         prediction = self.model.predict_measured(c)
         assert prediction.uncertainty is not None  # it was asked for
         spilling = prediction.uncertainty.spilling
-        self.last_spilling = float(spilling.max(initial=0.0))
-        if self.last_spilling > self.max_spilling:
-            self._flag(c, step, int(spilling.argmax()))
+        known = (spilling <= self.max_spilling).all()
+        if not self.model.backend.watch.holds(known):
+            self._flag(c, step, self.model.backend.host(spilling))
         return prediction
 
-    def _flag(self, c: Configuration, step: int, atom: int) -> None:
+    def _flag(self, c: Configuration, step: int, spilling: FloatArray) -> None:
+        found, allowed = spilling.max(), self.max_spilling
         text = (
-            f"step {step}: the environment of atom {atom} is unknown to the model "
-            f"(spilling {self.last_spilling:.2g}, allowed {self.max_spilling:.2g}, "
+            f"step {step}: the environment of atom {spilling.argmax()} is unknown to "
+            f"the model (spilling {found:.2g}, allowed {allowed:.2g}, "
             "potential.max_spilling): learn there, or raise the bound"
         )
         if self.stop:
-            raise Untrusted(c, text)
+            raise Untrusted(c.moved(self.model.backend.host(c.positions)), text)
         self.n_flagged += 1
         if self.n_flagged == 1:
             logger.warning("%s; later ones are only counted", text)

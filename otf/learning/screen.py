@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from otf.configuration import FloatArray
     from otf.learning.policy import Rules
     from otf.potential import Arrays, Uncertainty
 
@@ -38,8 +39,8 @@ class Screen:
     def flags(self, cheap: Uncertainty, *, step: int, since_label: int) -> bool:
         """Return whether the exact deviation is needed."""
         rules = self._rules
-        spilling = float(cheap.spilling.max(initial=0.0))
-        local = float(cheap.local.max(initial=0.0))
+        spilling = _largest(cheap.spilling)
+        local = _largest(cheap.local)
         if local > 0.0:
             known = self._local_at_threshold
             local = local / known if known > 0.0 else np.inf
@@ -54,7 +55,7 @@ class Screen:
 
     def expects(self, cheap: Uncertainty) -> float:
         """Return e in eV/angstrom as its largest local deviation lets one expect it."""
-        return float(cheap.local.max(initial=0.0)) * self._error_per_local
+        return _largest(cheap.local) * self._error_per_local
 
     def learn(
         self,
@@ -77,9 +78,9 @@ class Screen:
         self._last = step
         self._excess = max(1.0, error / threshold)
         if error > 0:
-            local = float(exact.local.max(initial=0.0))
+            local = _largest(exact.local)
             self._local_at_threshold = local * threshold / error
-        seen = float(cheap.local.max(initial=0.0))
+        seen = _largest(cheap.local)
         self._error_per_local = error / seen if seen > 0.0 else 0.0
 
     def forget(self) -> None:
@@ -102,3 +103,8 @@ class Screen:
         self._error_per_local = float(state["error_per_local"])
         self._excess = float(state["excess"])
         self._last = int(state["last"])
+
+
+def _largest(values: FloatArray) -> float:
+    """Return the largest of (n,), 0 of none."""
+    return float(values.max()) if len(values) else 0.0

@@ -100,12 +100,6 @@ class KernelPosterior:
     ) -> Prediction:
         backend = self.backend
         found = _Found(*backend.xp.zeros((3, configuration.n_atoms)))
-        # Positions on the host want an answer there.
-        answer = (
-            backend.host
-            if isinstance(configuration.positions, np.ndarray)
-            else backend.here
-        )
 
         def contract(atoms: slice, environments: Environments) -> FloatArray:
             return self._contract(
@@ -113,23 +107,23 @@ class KernelPosterior:
             )
 
         forces, strain = self.descriptor.evaluate(configuration, contract)
-        energy = float(found.energies.sum()) + self.elements.total(configuration)
-        forces, strain = answer(forces), backend.host(strain)
+        energy = found.energies.sum() + self.elements.total(configuration)
         if not isinstance(self.baseline, NoBaseline):
             known = self._known(configuration)
-            energy += float(known.energies.sum())
-            forces += answer(backend.here(known.forces))
-            strain += known.strain_derivative
-        return Prediction(
+            energy += known.energies.sum()
+            forces += backend.here(known.forces)
+            strain += backend.here(known.strain_derivative)
+        prediction = Prediction(
             energy=energy,
             forces=forces,
             stress=_stress(strain, configuration),
             uncertainty=None
             if gauge is None
-            else Uncertainty(
-                local=answer(found.local), spilling=answer(found.spilling)
-            ),
+            else Uncertainty(local=found.local, spilling=found.spilling),
         )
+        # Positions on the host want an answer there.
+        asked_here = not isinstance(configuration.positions, np.ndarray)
+        return prediction if asked_here else prediction.of(backend.host)
 
     def _known(self, configuration: Configuration) -> BaselineValues:
         """Return what the baseline says; it is evaluated on the host."""
@@ -286,7 +280,8 @@ class KernelPosterior:
 def _stress(strain_derivative: FloatArray, configuration: Configuration) -> FloatArray:
     volume = configuration.volume
     if volume == 0.0:
-        return np.zeros(6)
+        return 0.0 * strain_derivative
     stress = strain_derivative / volume
-    stress[np.isnan(masked_stress(stress, configuration.pbc))] = 0.0
+    for k in np.flatnonzero(np.isnan(masked_stress(np.zeros(6), configuration.pbc))):
+        stress[k] = 0.0
     return stress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -21,6 +21,11 @@ class Settings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         default=1,
         description="Seed of all random numbers.",
+    )
+    device: Literal["auto", "cpu", "gpu", "gpu-mixed"] = Field(
+        default="auto",
+        description="Where the atoms move; mixed: single pairs in single precision. "
+        '"auto" takes a GPU, where there is one, for a thousand atoms and more.',
     )
     structure: Structure = Field(description="The atoms the run starts from.")
     reference: Reference | None = Field(
