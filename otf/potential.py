@@ -64,12 +64,14 @@ class Uncertainty:
 
 @dataclass(frozen=True, eq=False)
 class ModelChange:
-    """Energy and forces of the old and the new model at the same positions."""
+    """Energy, forces and stress of the old and the new model at the same positions."""
 
     energy_before: float
     energy_after: float
     forces_before: FloatArray
     forces_after: FloatArray
+    stress_before: FloatArray | None = None
+    stress_after: FloatArray | None = None
 
     def of(self, convert: Convert) -> ModelChange:
         """Return the same, of what ``convert`` makes of all arrays."""

@@ -106,7 +106,9 @@ class Ring:
         columns = {
             "positions": [s.configuration.positions for s in states],
             "momenta": [s.momenta for s in states],
+            "cell": [s.configuration.cell for s in states],
             "thermostat": [s.thermostat for s in states],
+            "barostat": [s.barostat for s in states],
             "integers": [(s.step, s.stream) for s in states],
             "numbers": [(s.time, s.heat, s.learning_work) for s in states],
             "energy": [m.energy for m in self._memories],
@@ -123,11 +125,19 @@ class Ring:
         for k in range(int(arrays["number"])):
             step, stream = (int(x) for x in arrays["integers"][k])
             time, heat, work = (float(x) for x in arrays["numbers"][k])
+            # Checkpoints from before cells could move have neither.
+            cell = arrays["cell"][k] if "cell" in arrays else like.configuration.cell
+            rates = arrays["barostat"][k] if "barostat" in arrays else like.barostat
             state = replace(
                 like,
-                configuration=like.configuration.moved(arrays["positions"][k].copy()),
+                configuration=replace(
+                    like.configuration,
+                    positions=arrays["positions"][k].copy(),
+                    cell=cell.copy(),
+                ),
                 momenta=arrays["momenta"][k].copy(),
                 thermostat=arrays["thermostat"][k].copy(),
+                barostat=rates.copy(),
                 step=step,
                 stream=stream,
                 time=time,

@@ -417,9 +417,7 @@ def _moved(
     parts: _Parts, state: State, prediction: Prediction
 ) -> tuple[State, Prediction]:
     target = parts.schedule.target(state.step)
-    state, prediction = parts.sampler.step(
-        state, prediction.forces, parts.potential, target
-    )
+    state, prediction = parts.sampler.step(state, prediction, parts.potential, target)
     _require_no_explosion(parts, state)
     return state, prediction
 

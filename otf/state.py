@@ -27,7 +27,9 @@ class State:
     seed : of the noise, which is a pure function of (seed, stream, step)
     stream : noise stream; a roll-back takes a new one
     thermostat : variables of the thermostat, shape its own, empty when it has none
-    heat : eV handed to the thermostat so far (conserved = K + U + heat - learning_work)
+    barostat : (k,) rates of strain in 1/internal time, empty for a cell without inertia
+    heat : eV handed to the thermostat and the barostat so far
+        (conserved = K + U + heat - learning_work)
     learning_work : eV, the ledger of model changes
     """
 
@@ -40,6 +42,7 @@ class State:
     seed: int
     stream: int = 0
     thermostat: FloatArray = field(default_factory=lambda: np.empty(0))
+    barostat: FloatArray = field(default_factory=lambda: np.empty(0))
     heat: float = 0.0
     learning_work: float = 0.0
 

@@ -23,9 +23,9 @@ def affine_map(make_step, h, gamma):
 
     def image(x, p, noise):
         start = replace(at_rest([[x, 0.0, 0.0]]), momenta=np.array([[p, 0.0, 0.0]]))
-        forces = evaluate(HarmonicWells(), start).forces
+        last = evaluate(HarmonicWells(), start)
         step = make_step(h, gamma, lambda seed, stream, step, n: noise[:n])
-        end, _ = step(start, forces, HarmonicWells(), UNIT)
+        end, _ = step(start, last, HarmonicWells(), UNIT)
         return np.array([end.configuration.positions[0, 0], end.momenta[0, 0]])
 
     silence, size = np.zeros(8), 6
@@ -44,7 +44,7 @@ def splitting(letters, *, spread=None):
     parts = {letter: 1.0 / letters.count(letter) for letter in "ABO"}
 
     def make_step(h, gamma, noise):
-        def step(state, forces, potential, target):
+        def step(state, last, potential, target):
             x, p = state.configuration.positions, state.momenta
             numbers = noise(0, 0, 0, 6)
             for i, letter in enumerate(letters):
@@ -109,7 +109,7 @@ def covariance_of_the_whole_held_still(make_step):
     def image(p, numbers):
         start = replace(still, momenta=np.outer(p, [1.0, 0.0, 0.0]))
         step = make_step(lambda seed, stream, step, n: numbers)
-        return step(start, np.zeros((3, 3)), nothing, UNIT)[0].momenta[:, 0]
+        return step(start, evaluate(nothing, start), nothing, UNIT)[0].momenta[:, 0]
 
     columns = [image(p, np.zeros(12)) for p in roots.T]
     columns += [image(np.zeros(3), unit) for unit in np.eye(12)]

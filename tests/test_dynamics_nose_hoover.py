@@ -39,9 +39,7 @@ def extended_energy_rms(length, h, time):
     state, values = one_oscillator(), []
     prediction = evaluate(HarmonicWells(), state)
     for _ in range(round(time / h)):
-        state, prediction = sampler.step(
-            state, prediction.forces, HarmonicWells(), UNIT
-        )
+        state, prediction = sampler.step(state, prediction, HarmonicWells(), UNIT)
         values.append(conserved_energy(state, prediction))
     return np.std(values), np.polyfit(np.arange(len(values)) * h, values, 1)[0]
 

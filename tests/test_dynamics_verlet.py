@@ -33,8 +33,8 @@ class EulerMutant:
     def __init__(self, timestep):
         self.timestep = timestep
 
-    def __call__(self, state, forces, potential, target):
-        momenta = state.momenta + self.timestep * forces
+    def __call__(self, state, last, potential, target):
+        momenta = state.momenta + self.timestep * last.forces
         velocities = momenta / state.masses[:, None]
         new = state.configuration.moved(
             state.configuration.positions + self.timestep * velocities
@@ -51,9 +51,9 @@ class StaleForceMutant:
         self.half = 0.5 * timestep
         self.verlet = free_verlet(timestep)
 
-    def __call__(self, state, forces, potential, target):
-        moved, prediction = self.verlet(state, forces, potential, target)
-        stale = moved.momenta + self.half * (forces - prediction.forces)
+    def __call__(self, state, last, potential, target):
+        moved, prediction = self.verlet(state, last, potential, target)
+        stale = moved.momenta + self.half * (last.forces - prediction.forces)
         return replace(moved, momenta=stale), prediction
 
 
@@ -62,7 +62,7 @@ def run(step, state, potential, n_steps):
     prediction = evaluate(potential, state)
     trajectory = [(state, prediction)]
     for _ in range(n_steps):
-        state, prediction = step(state, prediction.forces, potential, NOWHERE)
+        state, prediction = step(state, prediction, potential, NOWHERE)
         trajectory.append((state, prediction))
     return trajectory
 
@@ -81,12 +81,11 @@ def check_harmonic_invariant(make_step):
     h, n_steps = 0.3, 20_000
     state = replace(at_rest([[1.0, 0.0, 0.0]]), momenta=np.array([[0.0, 0.7, 0.0]]))
     step = make_step(h)
-    forces = evaluate(WELLS, state).forces
+    prediction = evaluate(WELLS, state)
     x, p = np.empty((n_steps, 3)), np.empty((n_steps, 3))
     for i in range(n_steps):
         x[i], p[i] = state.configuration.positions[0], state.momenta[0]
-        state, prediction = step(state, forces, WELLS, NOWHERE)
-        forces = prediction.forces
+        state, prediction = step(state, prediction, WELLS, NOWHERE)
     invariant = p**2 + x**2 * (1.0 - h**2 / 4.0)
     np.testing.assert_allclose(invariant - invariant[0], 0.0, atol=1e-12)
     energy = 0.5 * (p[:, 0] ** 2 + x[:, 0] ** 2)
@@ -211,10 +210,11 @@ def test_an_atom_that_flies_is_reported_before_the_potential_is_asked():
         at_rest(np.zeros((2, 3))), momenta=np.array([[0, 0, 0], [3.0, 0, 4]])
     )
     motion = Motion(timestep=0.1, fix_centre_of_mass=False, largest_displacement=0.49)
+    still = Prediction(0.0, np.zeros((2, 3)), np.zeros(6))
     with pytest.raises(
         Untrusted, match=r"^atom 1 moves by 0.5 A in one step"
     ) as caught:
-        VelocityVerlet(motion).step(state, np.zeros((2, 3)), None, NOWHERE)
+        VelocityVerlet(motion).step(state, still, None, NOWHERE)
     np.testing.assert_allclose(caught.value.configuration.positions[1], [0.3, 0, 0.4])
 
 

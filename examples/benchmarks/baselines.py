@@ -141,7 +141,7 @@ def trajectory(
     frames: Frames = []
     while len(frames) < n_frames:
         state, prediction = sampler.step(
-            state, prediction.forces, potential, schedule.target(state.step)
+            state, prediction, potential, schedule.target(state.step)
         )
         if state.step > SETTLED and state.step % SPACING == 0:
             c = state.configuration

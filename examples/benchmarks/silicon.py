@@ -136,7 +136,7 @@ def exact_trajectory(
     frames = []
     while state.step < schedule.steps:
         target = schedule.target(state.step)
-        state, prediction = sampler.step(state, prediction.forces, potential, target)
+        state, prediction = sampler.step(state, prediction, potential, target)
         if state.step > schedule.steps - last and state.step % every == 0:
             frames.append((state.configuration, calculator.label(state.configuration)))
     return frames

@@ -84,7 +84,7 @@ class NoseHooverChain:
             )
 
     def step(
-        self, state: State, forces: FloatArray, potential: Potential, target: Target
+        self, state: State, last: Prediction, potential: Potential, target: Target
     ) -> tuple[State, Prediction]:
         """Make one step.
 
@@ -98,7 +98,7 @@ class NoseHooverChain:
             raise InputError("a Nose-Hoover chain needs a temperature above 0 K")
         state = self._chained(state, kT)
         verlet = VelocityVerlet(self.motion)
-        moved, prediction = verlet.step(state, forces, potential, target)
+        moved, prediction = verlet.step(state, last, potential, target)
         return self._chained(moved, kT), prediction
 
     def _chained(self, state: State, kT: float) -> State:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from otf.dynamics.barostats import StochasticCellRescaling
+from otf.dynamics.extended_cell import LangevinParrinelloRahman, MartynaTobiasKlein
 from otf.dynamics.nose_hoover import NoseHooverChain
 from otf.dynamics.thermostats import Langevin, StochasticVelocityRescaling
 from otf.dynamics.verlet import VelocityVerlet
@@ -18,4 +20,10 @@ INTEGRATORS: Final[dict[str, Callable[..., Sampler]]] = {
     "langevin": Langevin,
     "nose_hoover": NoseHooverChain,
     "rescaling": StochasticVelocityRescaling,
+}
+
+BAROSTATS: Final[dict[str, Callable[..., Sampler]]] = {
+    "cell-rescaling": StochasticCellRescaling,
+    "parrinello-rahman": LangevinParrinelloRahman,
+    "mtk": MartynaTobiasKlein,
 }

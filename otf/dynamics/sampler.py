@@ -3,9 +3,9 @@
     prediction = evaluate(potential, state)
     while state.step < schedule.steps:
         target = schedule.target(state.step)
-        state, prediction = sampler.step(state, prediction.forces, potential, target)
+        state, prediction = sampler.step(state, prediction, potential, target)
 
-A step depends on nothing but its arguments. State and last forces in a checkpoint
+A step depends on nothing but its arguments. State and last prediction in a checkpoint
 therefore resume a run to the bit.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from otf.configuration import FloatArray
     from otf.dynamics.schedule import Target
     from otf.dynamics.verlet import Motion
     from otf.potential import Potential, Prediction
@@ -30,7 +29,7 @@ class Sampler(Protocol):
         ...
 
     def step(
-        self, state: State, forces: FloatArray, potential: Potential, target: Target
+        self, state: State, last: Prediction, potential: Potential, target: Target
     ) -> tuple[State, Prediction]:
         """Make one step.
 
@@ -38,8 +37,8 @@ class Sampler(Protocol):
         ----------
         state
             Where the step starts; not changed.
-        forces
-            (n, 3) eV/angstrom at the state: those of the last prediction.
+        last
+            The last prediction, whose forces and stress are those at the state.
         potential
             Asked once, for the configuration after the step, at ``state.step + 1``.
         target

@@ -1,4 +1,4 @@
-"""The plan of a run: stages in order, each a linear ramp of the temperature."""
+"""The plan of a run: stages, linear ramps of the temperature and the pressure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from itertools import accumulate
 
 from otf.errors import InputError
 
+Pressure = tuple[float, float, float]
+"""Along x, y and z in eV/angstrom^3, compression positive."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -16,14 +19,24 @@ class Target:
     Attributes
     ----------
     temperature : K; integrators without a thermostat do not look at it
+    pressure : eV/angstrom^3 along x, y and z, compression positive; None where the cell
+        is held
     """
 
     temperature: float
+    pressure: Pressure | None = None
 
 
 @dataclass(frozen=True)
 class Stage:
     """So many steps, from one temperature (K) to another.
+
+    Attributes
+    ----------
+    steps : of the stage
+    temperature_start, temperature_end : K
+    pressure_start, pressure_end : eV/angstrom^3 along x, y and z; None when the cell is
+        held
 
     Raises
     ------
@@ -34,6 +47,8 @@ class Stage:
     steps: int
     temperature_start: float
     temperature_end: float
+    pressure_start: Pressure | None = None
+    pressure_end: Pressure | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -46,8 +61,22 @@ class Stage:
 
     def temperature(self, step: int) -> float:
         """Return the temperature in K after ``step`` steps of this stage."""
+        return _between(step / self.steps, self.temperature_start, self.temperature_end)
+
+    def pressure(self, step: int) -> Pressure | None:
+        """Return the pressure after ``step`` steps of this stage."""
+        if self.pressure_start is None:
+            return None
+        end = self.pressure_start if self.pressure_end is None else self.pressure_end
         share = step / self.steps
-        return (1.0 - share) * self.temperature_start + share * self.temperature_end
+        x, y, z = (
+            _between(share, a, b) for a, b in zip(self.pressure_start, end, strict=True)
+        )
+        return x, y, z
+
+
+def _between(share: float, start: float, end: float) -> float:
+    return (1.0 - share) * start + share * end
 
 
 @dataclass(frozen=True)
@@ -89,4 +118,5 @@ class Schedule:
         index = self.stage_index(step)
         stage = self.stages[index]
         begin = self.ends[index] - stage.steps
-        return Target(stage.temperature(min(step - begin, stage.steps)))
+        made = min(step - begin, stage.steps)
+        return Target(stage.temperature(made), stage.pressure(made))

@@ -91,22 +91,21 @@ class Langevin:
             )
 
     def step(
-        self, state: State, forces: FloatArray, potential: Potential, target: Target
+        self, state: State, last: Prediction, potential: Potential, target: Target
     ) -> tuple[State, Prediction]:
         """Make one step."""
         half = 0.5 * self.motion.timestep
         masses = state.masses[:, None]
-        kicked = replace(state, momenta=self.motion.kicked(state, forces))
+        kicked = replace(state, momenta=self.motion.kicked(state, last.forces))
         positions = state.configuration.positions + half * kicked.momenta / masses
-        momenta = self._thermalised(kicked, target.temperature * KB)
-        positions = positions + half * momenta / masses
-        warmed = replace(kicked, momenta=momenta)
-        heat = state.heat + kicked.kinetic_energy - warmed.kinetic_energy
-        return self.motion.arrive(replace(warmed, heat=heat), positions, potential)
+        warmed = self.thermalised(kicked, target)
+        positions = positions + half * warmed.momenta / masses
+        return self.motion.arrive(warmed, positions, potential)
 
-    def _thermalised(self, state: State, kT: float) -> FloatArray:
-        """Return the momenta (n, 3) after the O part."""
+    def thermalised(self, state: State, target: Target) -> State:
+        """Return the state after the O part of a step, its heat booked."""
         n = len(state.masses)
+        kT = KB * target.temperature
         masses = state.masses[:, None]
         numbers = self.noise(state.seed, state.stream, state.step, 3 * n + 3)
         numbers = numbers.reshape(n + 1, 3)
@@ -119,7 +118,9 @@ class Langevin:
         # 1 - c^2 by expm1: a weak friction must not lose its noise to round-off.
         spread = self.xp.sqrt(-self.xp.expm1(-2.0 * exponent) * masses * kT)
         momenta = decay * (state.momenta + masses * drift) + spread * numbers[:n]
-        return self.motion.constrained(state, momenta)
+        warmed = replace(state, momenta=self.motion.constrained(state, momenta))
+        heat = state.heat + state.kinetic_energy - warmed.kinetic_energy
+        return replace(warmed, heat=heat)
 
 
 def rescaling(kinetic: float, mean: float, decay: float, numbers: FloatArray) -> float:
@@ -187,24 +188,36 @@ class StochasticVelocityRescaling:
             )
 
     def step(
-        self, state: State, forces: FloatArray, potential: Potential, target: Target
+        self, state: State, last: Prediction, potential: Potential, target: Target
     ) -> tuple[State, Prediction]:
         """Make one step."""
+        verlet = VelocityVerlet(self.motion)
+        moved, prediction = verlet.step(state, last, potential, target)
+        # The numbers are those of the step that was made.
+        scaled = self.thermalised(replace(moved, step=state.step), target)
+        return replace(scaled, step=moved.step), prediction
+
+    def thermalised(self, state: State, target: Target) -> State:
+        """Return the state with its momenta scaled, the heat booked.
+
+        Raises
+        ------
+        InputError
+            When the atoms are at rest, or none can move.
+        """
         n_free = thermal_degrees(
             state, fix_centre_of_mass=self.motion.fix_centre_of_mass
         )
-        numbers = self.noise(state.seed, state.stream, state.step, n_free)
-        verlet = VelocityVerlet(self.motion)
-        moved, prediction = verlet.step(state, forces, potential, target)
-        kinetic = float(moved.kinetic_energy)
+        kinetic = float(state.kinetic_energy)
         if kinetic == 0.0:
             raise InputError(
                 "stochastic velocity rescaling cannot start from atoms at rest: "
                 "give initial velocities or use the Langevin thermostat"
             )
+        numbers = self.noise(state.seed, state.stream, state.step, n_free)
         mean = 0.5 * n_free * KB * target.temperature
         decay = math.exp(-self.motion.timestep / self.relaxation_time)
-        momenta = moved.momenta * rescaling(kinetic, mean, decay, numbers)
-        scaled = replace(moved, momenta=momenta)
-        heat = moved.heat + kinetic - scaled.kinetic_energy
-        return replace(scaled, heat=heat), prediction
+        momenta = state.momenta * rescaling(kinetic, mean, decay, numbers)
+        scaled = replace(state, momenta=momenta)
+        heat = state.heat + kinetic - scaled.kinetic_energy
+        return replace(scaled, heat=heat)

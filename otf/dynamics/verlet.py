@@ -123,10 +123,10 @@ class VelocityVerlet:
     motion: Motion
 
     def step(
-        self, state: State, forces: FloatArray, potential: Potential, target: Target
+        self, state: State, last: Prediction, potential: Potential, target: Target
     ) -> tuple[State, Prediction]:
         """Make one step; the target is not looked at."""
-        momenta = self.motion.kicked(state, forces)
+        momenta = self.motion.kicked(state, last.forces)
         velocities = momenta / state.masses[:, None]
         positions = state.configuration.positions + self.motion.timestep * velocities
         return self.motion.arrive(replace(state, momenta=momenta), positions, potential)

@@ -349,7 +349,12 @@ class LearningPotential:
             surface=self._surface,
             labelled=True,
             change=ModelChange(
-                before.energy, after.energy, before.forces, after.forces
+                before.energy,
+                after.energy,
+                before.forces,
+                after.forces,
+                before.stress,
+                after.stress,
             ),
             uncertainty=before.uncertainty,
         )
@@ -712,9 +717,19 @@ def _changed_since(
 ) -> Prediction:
     """Return a prediction whose change of model began with an earlier one."""
     change = found.change or ModelChange(
-        before.energy, before.energy, before.forces, before.forces
+        before.energy,
+        before.energy,
+        before.forces,
+        before.forces,
+        before.stress,
+        before.stress,
     )
-    change = replace(change, energy_before=first.energy, forces_before=first.forces)
+    change = replace(
+        change,
+        energy_before=first.energy,
+        forces_before=first.forces,
+        stress_before=first.stress,
+    )
     return replace(found, change=change)
 
 

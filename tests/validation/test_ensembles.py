@@ -37,11 +37,10 @@ def assert_mean(samples, exact, ceiling):
 
 def visit(step, state, potential, *, n_steps, discard, look):
     """Return what ``look`` sees of every state after the discarded ones."""
-    forces = evaluate(potential, state).forces
+    prediction = evaluate(potential, state)
     seen = []
     for i in range(discard + n_steps):
-        state, prediction = step(state, forces, potential, UNIT)
-        forces = prediction.forces
+        state, prediction = step(state, prediction, potential, UNIT)
         if i >= discard:
             seen.append(look(state))
     return np.array(seen)
