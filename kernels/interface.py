@@ -78,8 +78,8 @@ class Kernels(Protocol):
         -------
         start : (n + 1,)
         neighbor : (p,)
-        offset : (p, 3), the translation of the neighbour's image. Pairs are sorted by
-            centre, neighbour and image, the first cell vector counting most.
+        shift : (p, 3), cell vectors to the neighbour's image, whole numbers. Pairs are
+            sorted by centre, neighbour and image, the first cell vector counting most.
         """
         ...
 

@@ -276,7 +276,7 @@ def pairs_within(positions, cell, periodic, reach):
     near &= ~(np.eye(n, dtype=bool)[:, :, None] & (images == 0).all(axis=1))
     centre, neighbor, image = np.nonzero(near)
     start = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
-    return start, neighbor, offset[0, 0, image]
+    return start, neighbor, images[image].astype(np.float64)
 
 
 def within(low, start, neighbor, offset, positions, cutoff):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.build_baseline import build_baseline, isolated_energies
+from otf.build_cell import build_barostat, with_movable_cell
 from otf.build_pool import build_pool
 from otf.calculators.baseline import calculator_baseline
 from otf.calculators.caller import InProcess
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from otf.models.posterior import KernelPosterior
     from otf.models.rows import Allocate
     from otf.potential import ReferenceCalculator
+    from otf.settings.dynamics import Dynamics
     from otf.settings.settings import Settings
     from otf.settings.system import Reference as ReferenceSection
     from otf.store.checkpoint import Checkpoint
@@ -185,7 +187,10 @@ def build_learning(
 def build_schedule(settings: Settings) -> Schedule:
     """Return the stages of the input file."""
     return Schedule(
-        tuple(Stage(s.steps, *s.temperatures) for s in settings.dynamics.stages)
+        tuple(
+            Stage(s.steps, *s.temperatures, *(s.pressures or (None, None)))
+            for s in settings.dynamics.stages
+        )
     )
 
 
@@ -210,24 +215,36 @@ def build_device(settings: Settings, configuration: Configuration) -> Device:
 
 
 def build_sampler(
-    settings: Settings, configuration: Configuration, backend: Backend, *, cutoff: float
+    settings: Settings, state: State, backend: Backend, *, cutoff: float
 ) -> Sampler:
-    """Return the integrator of the input file, for states on a backend."""
+    """Return the integrator of the input file, for a run that is at this state.
+
+    The states it moves live on a backend.
+    """
     dynamics = settings.dynamics
     motion = Motion(
         timestep=dynamics.timestep,
         largest_displacement=LARGEST_STEP * cutoff,
         watch=backend.watch,
     )
-    noise = backend.kernels.normal
-    if dynamics.ensemble == "NVE":
+    sampler = _build_thermostat(dynamics, motion, state.configuration, backend)
+    if dynamics.ensemble == "NPT":
+        return build_barostat(dynamics, sampler, state.first_cell)
+    return sampler
+
+
+def _build_thermostat(
+    dynamics: Dynamics, motion: Motion, configuration: Configuration, backend: Backend
+) -> Sampler:
+    thermostat, noise = dynamics.thermostat_in_use, backend.kernels.normal
+    if not thermostat:
         return INTEGRATORS["verlet"](motion)
-    if dynamics.thermostat == "langevin":
+    if thermostat == "langevin":
         friction = _friction_of_atoms(dynamics.friction, configuration)
         if not isinstance(friction, float):
             friction = backend.here(friction)
         return INTEGRATORS["langevin"](motion, friction, noise, backend.xp)
-    if dynamics.thermostat == "nose-hoover":
+    if thermostat == "nose-hoover":
         return INTEGRATORS["nose_hoover"](
             motion, dynamics.time_constant, dynamics.chain_length
         )
@@ -375,8 +392,10 @@ def initial_state(settings: Settings) -> State:
     )
     wanted = settings.dynamics.initial_temperature_K
     if start.velocities is not None and wanted is None:
-        return with_velocities(state, start.velocities)
-    return with_random_velocities(state, settings.dynamics.start_temperature)
+        state = with_velocities(state, start.velocities)
+    else:
+        state = with_random_velocities(state, settings.dynamics.start_temperature)
+    return with_movable_cell(settings, state)
 
 
 def build_production(settings: Settings, device: Device) -> ProductionPotential:

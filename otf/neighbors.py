@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.kernels import Backend
-    from otf.kernels.watch import Watch
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,36 +54,70 @@ class _Candidates:
     made_for : with its positions where the pairs are used
     bounds : (n + 1,) on the host, as ``start`` is where the pairs are used
     neighbor : (p,)
-    offset : (p, 3) angstrom, translation of each neighbour's image
+    shift : (p, 3) cell vectors to each neighbour's image
+    offset : (p, 3) angstrom, their sum in the cell the pairs were made for
     """
 
     made_for: Configuration
     bounds: IntArray
     start: IntArray
     neighbor: IntArray
+    shift: FloatArray
     offset: FloatArray
 
-    def hold(self, configuration: Configuration, skin: float, watch: Watch) -> bool:
-        """Return whether no pair can have come closer than the cutoff unnoticed."""
+    def hold(
+        self, configuration: Configuration, cutoff: float, skin: float, backend: Backend
+    ) -> bool:
+        """Return whether no pair can have come closer than the cutoff unnoticed.
+
+        A cell that deforms takes the atoms with it. A distance d becomes no less than
+        s d, s being the smallest singular value of the deformation; off that comes what
+        the two atoms moved by besides.
+        """
         old = self.made_for
-        if (
-            configuration.n_atoms != old.n_atoms
-            or (configuration.pbc != old.pbc).any()
-            or (configuration.cell != old.cell).any()
-        ):
+        if configuration.n_atoms != old.n_atoms or (configuration.pbc != old.pbc).any():
             return False
-        moved = configuration.positions - old.positions
+        positions, least = old.positions, 1.0
+        if not self._has_cell_of(configuration):
+            if not configuration.pbc.all():
+                return False
+            deformation = np.linalg.solve(old.cell, configuration.cell)
+            least = float(np.linalg.norm(deformation, -2))
+            positions = positions @ backend.here(deformation)
+        moved = configuration.positions - positions
         if not len(moved):
             return True
         # Positions that are no numbers do not hold.
-        return watch.holds((moved**2).sum(axis=1).max() < (0.5 * skin) ** 2)
+        room = max(0.0, least * (cutoff + skin) - cutoff)
+        largest = (moved**2).sum(axis=1).max()
+        return backend.watch.holds(largest < (0.5 * room) ** 2)
+
+    def offsets(self, configuration: Configuration, backend: Backend) -> FloatArray:
+        """Return the translations (p, 3) of the images in the cell as it is now."""
+        if self._has_cell_of(configuration):
+            return self.offset
+        return _translations(self.shift, backend.here(configuration.cell))
+
+    def _has_cell_of(self, configuration: Configuration) -> bool:
+        return not (configuration.cell != self.made_for.cell).any()
+
+
+def _translations(shift: FloatArray, cell: FloatArray) -> FloatArray:
+    """Return shift @ cell, (p, 3).
+
+    Written out, because the last bits of a matrix product may depend on the other rows.
+    """
+    a, b, c = (shift[:, k, None] * cell[k] for k in range(3))
+    found: FloatArray = a + b + c
+    return found
 
 
 class NeighborList:
     """Pairs within a cutoff, a pure function of the configuration.
 
     Pairs within the cutoff and a skin are remembered, and found anew when an atom has
-    moved by half the skin or the cell has changed. Which of them are near, and in what
+    moved by half the skin; of a cell that deforms, with what it shrank by taken off the
+    skin. Which of them are near, and in what
     order, follows from the configuration alone: candidates have one order, and their
     vectors are computed from the positions each time. So the last bits of every sum
     over pairs do not depend on the history, and a resumed run makes the same steps.
@@ -143,10 +176,12 @@ class NeighborList:
         positions = self._backend.here(configuration.positions)
         configuration = configuration.moved(positions)
         found, backend = self._last, self._backend  # another thread may replace it
-        if found is None or not found.hold(configuration, self.skin, backend.watch):
+        if found is None or not found.hold(
+            configuration, self.cutoff, self.skin, backend
+        ):
             reach = self.cutoff + self.skin
             found = self._last = _candidates(configuration, reach, backend)
-        candidates = found
+        candidates, offset = found, found.offsets(configuration, backend)
 
         def near(atoms: slice) -> Pairs:
             first = int(candidates.bounds[atoms.start])
@@ -156,7 +191,7 @@ class NeighborList:
                     atoms.start,
                     candidates.start[atoms.start : atoms.stop + 1] - first,
                     candidates.neighbor[known],
-                    candidates.offset[known],
+                    offset[known],
                     positions,
                     self.cutoff,
                 )
@@ -174,10 +209,11 @@ def _candidates(
         raise InputError("positions hold NaN or infinity: the structure is broken")
     made_for = configuration.moved(positions.copy())
     cell = complete_cell(configuration.moved(backend.host(positions)))
-    start, neighbor, offset = backend.kernels.pairs_within(
+    start, neighbor, shift = backend.kernels.pairs_within(
         positions, cell, configuration.pbc, reach
     )
-    return _Candidates(made_for, backend.host(start), start, neighbor, offset)
+    offset = _translations(shift, backend.here(cell))
+    return _Candidates(made_for, backend.host(start), start, neighbor, shift, offset)
 
 
 def complete_cell(configuration: Configuration) -> FloatArray:

@@ -285,6 +285,7 @@ class StepWriter:
             conserved_eV=conserved_energy(state, prediction),
             learning_work_eV=state.learning_work,
             pressure_GPa=pressure(state, prediction) / GPA,
+            volume_A3=state.configuration.volume,
             e_eV_per_A=error,
             threshold_eV_per_A=threshold,
             max_spilling=spilling,

@@ -322,7 +322,7 @@ def _assemble(
         backend, cutoff = potential.model.backend, potential.cutoff
     if not backend.is_host:
         progress.note(f"the atoms move on {backend.name}")
-    sampler = build_sampler(settings, configuration, backend, cutoff=cutoff)
+    sampler = build_sampler(settings, state, backend, cutoff=cutoff)
     writer = StepWriter(
         files,
         backend,
@@ -448,10 +448,7 @@ def _note(parts: _Parts, state: State, prediction: Prediction) -> None:
 def _note_stage(parts: _Parts, state: State) -> None:
     index = parts.schedule.stage_index(state.step)
     stage = parts.schedule.stages[index]
-    name = f"{stage.temperature_start:g} K"
-    if stage.temperature_end != stage.temperature_start:
-        name += f" to {stage.temperature_end:g} K"
-    parts.files.journal.write(Stage(step=state.step, name=name))
+    parts.files.journal.write(Stage(step=state.step, name=stage.name))
 
 
 def _memory(parts: _Parts, state: State, prediction: Prediction) -> Memory:

@@ -28,6 +28,8 @@ class State:
     stream : noise stream; a roll-back takes a new one
     thermostat : variables of the thermostat, shape its own, empty when it has none
     barostat : (k,) rates of strain in 1/internal time, empty for a cell without inertia
+    first_cell : (3, 3) angstrom, that of the first step, which pressures that differ
+        along the axes are meant for; empty where the cell cannot move
     heat : eV handed to the thermostat and the barostat so far
         (conserved = K + U + heat - learning_work)
     learning_work : eV, the ledger of model changes
@@ -43,6 +45,7 @@ class State:
     stream: int = 0
     thermostat: FloatArray = field(default_factory=lambda: np.empty(0))
     barostat: FloatArray = field(default_factory=lambda: np.empty(0))
+    first_cell: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
     heat: float = 0.0
     learning_work: float = 0.0
 

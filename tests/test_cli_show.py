@@ -68,7 +68,7 @@ def label(step: int) -> Label:
 
 def row(step: int) -> ThermoRow:
     return ThermoRow(
-        step, 2.0 * step, 310.0, 0.1, -1.0, -0.9, 0.0, 0.0, 0.12, 0.3, 4e-4, False
+        step, 2.0 * step, 310.0, 0.1, -1.0, -0.9, 0.0, 0.0, 30.0, 0.12, 0.3, 4e-4, False
     )
 
 

@@ -356,7 +356,9 @@ def on_gpu():
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", ["within", "normal", "scatter_rows", "merge_rows"])
+@pytest.mark.parametrize(
+    "name", ["pairs_within", "within", "normal", "scatter_rows", "merge_rows"]
+)
 def test_what_has_one_order_has_the_bits_of_the_cpu(emulated, name):
     arguments = CASES[name](System(2))
     got, expected = (outcome(k, name, arguments) for k in (emulated(), cpu))

@@ -152,8 +152,48 @@ def test_the_finder_is_asked_again_only_when_an_atom_left_half_the_skin(monkeypa
     assert len(asked) == 1
     finder.pairs(c.moved(c.positions + 0.51 * one))
     assert len(asked) == 2
-    finder.pairs(replace(c, cell=1.001 * c.cell))
+
+
+def deformed(c, deformation):
+    return replace(c, positions=c.positions @ deformation, cell=c.cell @ deformation)
+
+
+PERIODIC = [name for name, c in CASES.items() if c.pbc.all()]
+
+
+@pytest.mark.parametrize("name", PERIODIC)
+@pytest.mark.parametrize("step", [0.003, 0.02, 0.1])
+def test_pairs_of_a_cell_that_deforms_do_not_depend_on_what_was_asked(name, step):
+    rng = np.random.default_rng(4)
+    finder, c = NeighborList(CUTOFF), CASES[name]
+    for _ in range(12):
+        c = deformed(c, np.eye(3) + step * rng.normal(size=(3, 3)))
+        c = c.moved(c.positions + 0.5 * step * rng.normal(size=c.positions.shape))
+        fresh, again = NeighborList(CUTOFF).pairs(c), finder.pairs(c)
+        for part in ("first", "neighbor", "vector", "distance"):
+            assert np.array_equal(getattr(again, part), getattr(fresh, part))
+
+
+def test_the_finder_is_asked_again_when_the_cell_shrank_by_the_skin(monkeypatch):
+    asked = []
+    find = vesin.NeighborList
+    monkeypatch.setattr(
+        vesin, "NeighborList", lambda **words: asked.append(1) or find(**words)
+    )
+    finder, c = NeighborList(CUTOFF, skin=1.0), CASES["triclinic"]
+    # A distance of 5 A becomes one of 4 A at a factor of 0.8.
+    for factor in (1.0, 1.3, 0.81):
+        finder.pairs(deformed(c, factor * np.eye(3)))
+    assert len(asked) == 1
+    finder.pairs(deformed(c, 0.79 * np.eye(3)))
+    assert len(asked) == 2
+    # Between planes that slide atoms come nearer as well.
+    finder.pairs(deformed(c, np.eye(3) + 0.6 * np.eye(3, k=-1)))
     assert len(asked) == 3
+    slab = replace(CASES["slab"], cell=1.001 * CASES["slab"].cell)
+    finder.pairs(CASES["slab"])
+    finder.pairs(slab)
+    assert len(asked) == 5
 
 
 def test_a_pair_at_the_cutoff_is_left_out():

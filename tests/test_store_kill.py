@@ -108,7 +108,7 @@ def run(folder, last):
             )
             files.frames.write(Frame.of(state, prediction))
             files.thermo.append(
-                ThermoRow(step, *[prediction.energy] * 10, labelled=labelled)
+                ThermoRow(step, *[prediction.energy] * 11, labelled=labelled)
             )
             if step % 10 == 0:
                 generation = step // 30

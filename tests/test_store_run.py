@@ -76,7 +76,7 @@ def equal(a, b):
 
 
 def row(step):
-    numbers = np.random.default_rng(step).normal(size=10)
+    numbers = np.random.default_rng(step).normal(size=11)
     return ThermoRow(step, *(float(x) for x in numbers), labelled=step % 2 == 0)
 
 

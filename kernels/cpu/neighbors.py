@@ -63,4 +63,4 @@ def pairs_within(positions, cell, periodic, reach):
     order = np.argsort((i * n + j) * int(extent.prod()) + image, kind="stable")
     start = np.zeros(n + 1, dtype=np.int64)
     np.cumsum(np.bincount(i, minlength=n), out=start[1:])
-    return start, j[order], shift[order] @ cell
+    return start, j[order], shift[order].astype(np.float64)

@@ -26,18 +26,6 @@ __device__ __forceinline__ integer floor_ratio(integer a, integer b)
     return a / b - (a % b < 0);
 }
 
-// x_j - x_i + offset is rounded like its opposite: both ends find a pair.
-__device__ __forceinline__ void translation(const double *__restrict__ vectors,
-                                            const integer *shift, double *offset)
-{
-    for (int k = 0; k < AXES; k++) {
-        offset[k] = 0.0;
-        for (int axis = 0; axis < AXES; axis++)
-            offset[k] = __dadd_rn(offset[k],
-                                  __dmul_rn((double)shift[axis], vectors[AXES * axis + k]));
-    }
-}
-
 // Give every pair of a centre to what is done with it, in turn; return their number.
 template <class Then>
 __device__ __forceinline__ integer each_pair(const Places &at, integer i, double reach,
@@ -63,15 +51,19 @@ __device__ __forceinline__ integer each_pair(const Places &at, integer i, double
             const integer member = base + threadIdx.x;
             const integer j = member < end ? at.members[member] : i;
             integer shift[AXES], key = 0;
-            double offset[AXES], square = 0.0;
+            double square = 0.0;
             for (int k = 0; k < AXES; k++) {
                 shift[k] = image[k] - at.wrapped[AXES * j + k] + at.wrapped[AXES * i + k];
                 key = (key << IMAGE_BITS) + shift[k] + NO_IMAGE;
             }
-            translation(at.vectors, shift, offset);
+            // Rounded like its opposite: both ends find a pair.
             for (int k = 0; k < AXES; k++) {
+                double offset = 0.0;
+                for (int axis = 0; axis < AXES; axis++)
+                    offset = __dadd_rn(
+                        offset, __dmul_rn((double)shift[axis], at.vectors[AXES * axis + k]));
                 const double x = at.positions[AXES * j + k] - at.positions[AXES * i + k]
-                    + offset[k];
+                    + offset;
                 square = __dadd_rn(square, __dmul_rn(x, x));
             }
             const bool is_itself = j == i && !(shift[0] || shift[1] || shift[2]);
@@ -117,8 +109,8 @@ extern "C" __global__ void __launch_bounds__(WARP) write_pairs(
 // Write the pairs of a centre where their neighbours and images put them.
 extern "C" __global__ void __launch_bounds__(WARP) sort_pairs(
     const integer *__restrict__ start, const integer *__restrict__ neighbor,
-    const integer *__restrict__ images, const double *__restrict__ vectors,
-    integer *__restrict__ sorted, double *__restrict__ offsets)
+    const integer *__restrict__ images, integer *__restrict__ sorted,
+    double *__restrict__ shifts)
 {
     const integer low = start[blockIdx.x], high = start[blockIdx.x + 1];
     for (integer p = low + threadIdx.x; p < high; p += WARP) {
@@ -126,12 +118,12 @@ extern "C" __global__ void __launch_bounds__(WARP) sort_pairs(
         integer place = low;
         for (integer other = low; other < high; other++)
             place += neighbor[other] < j || (neighbor[other] == j && images[other] < key);
-        integer shift[AXES], left = key;
+        sorted[place] = j;
+        integer left = key;
         for (int k = AXES - 1; k >= 0; k--) {
-            shift[k] = (left & ((1LL << IMAGE_BITS) - 1)) - NO_IMAGE;
+            const integer shift = (left & ((1LL << IMAGE_BITS) - 1)) - NO_IMAGE;
+            shifts[AXES * place + k] = (double)shift;
             left >>= IMAGE_BITS;
         }
-        sorted[place] = j;
-        translation(vectors, shift, offsets + AXES * place);
     }
 }

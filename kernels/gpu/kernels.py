@@ -86,11 +86,11 @@ class GpuKernels:
         start = self._starts(counts)
         n_pairs = int(start[-1])
         found, images, neighbor = xp.empty((3, n_pairs), dtype=np.int64)
-        offset = xp.empty((n_pairs, 3))
+        shift = xp.empty((n_pairs, 3))
         self._run(programs.CELLS, "write_pairs", (n,), *given, start, found, images)
-        whole = start, found, images, vectors, neighbor, offset
+        whole = start, found, images, neighbor, shift
         self._run(programs.CELLS, "sort_pairs", (n,), *whole)
-        return start, neighbor, offset
+        return start, neighbor, shift
 
     def within(self, low, start, neighbor, offset, positions, cutoff):
         start, neighbor = self._indices(start), self._indices(neighbor)

@@ -45,7 +45,7 @@ class _Moving:
     freedom: CellFreedom
     inertia: float
     n_free: int
-    kT: float
+    kT: float  # noqa: N815 - the name of the literature
 
     @property
     def rates(self) -> FloatArray:
@@ -61,6 +61,10 @@ class _Moving:
         """Return the same with other rates."""
         return replace(self, state=replace(self.state, barostat=rates))
 
+    def with_momenta(self, momenta: FloatArray) -> _Moving:
+        """Return the same with other momenta of the atoms."""
+        return replace(self, state=replace(self.state, momenta=momenta))
+
     def with_state(self, state: State) -> _Moving:
         """Return the same with another state of the atoms."""
         return replace(self, state=state)
@@ -71,9 +75,9 @@ def inertia_of(relaxation_time: float, n_free: int, kT: float) -> float:
 
     References
     ----------
-    G. J. Martyna, M. E. Tuckerman, D. J. Tobias, M. L. Klein, Mol. Phys. 87, 1117 (1996),
-    section 2.5, doi 10.1080/00268979600100761; the kinetic energy there is
-    W tr(nu nu^T)/2, of a free volume 3 W (d log V/dt)^2/18.
+    G. J. Martyna, M. E. Tuckerman, D. J. Tobias, M. L. Klein, Mol. Phys. 87, 1117
+    (1996), section 2.5, doi 10.1080/00268979600100761; the kinetic energy is
+    W tr(nu nu^T)/2, W (d log V/dt)^2/6 of a free volume.
     """
     return (n_free + 3) * kT * relaxation_time**2 / 3.0
 
@@ -107,28 +111,24 @@ def _flow(
     half = 0.5 * motion.timestep
     energy = cell.load_energy(moving.state, target)
     moving = _rates_kicked(moving, cell, last.stress, target, half)
-    state = moving.state
-    state = replace(state, momenta=motion.kicked(state, last.forces))
-    moving, along = _strained(moving.with_state(state), cell, half)
-    state = moving.state
-    masses = state.masses[:, None]
-    drift = half * state.momenta / masses
+    momenta = motion.kicked(moving.state, last.forces)
+    moving, _ = _strained(moving.with_momenta(momenta), cell, half)
+    masses = moving.state.masses[:, None]
+    drift = half * moving.state.momenta / masses
     moving = in_the_middle(moving)
-    state = moving.state
-    drift = drift + half * state.momenta / masses
-    # Where the atoms would be without the drift goes with the cell; so does the drift.
-    moving, along = _strained(moving, cell, half)
-    state = moving.state
-    positions = state.configuration.positions + drift @ along
-    state, prediction = motion.arrive(state, positions, potential)
+    drift = drift + half * moving.state.momenta / masses
+    moving, grown = _strained(moving, cell, half)
+    positions = moving.state.configuration.positions + drift @ grown
+    state, prediction = motion.arrive(moving.state, positions, potential)
     moving = _rates_kicked(
         moving.with_state(state), cell, prediction.stress, target, half
     )
-    state = moving.state
     growth = cell.load_energy(state, target) - energy
     work = _cell_ledger(moving, prediction, motion.timestep)
     state = replace(
-        state, heat=state.heat + growth, learning_work=state.learning_work + work
+        moving.state,
+        heat=moving.state.heat + growth,
+        learning_work=moving.state.learning_work + work,
     )
     return moving.with_state(state), prediction
 
@@ -152,8 +152,8 @@ def _rates_kicked(
 
 def _strained(
     moving: _Moving, cell: CellMotion, time: float
-) -> tuple[_Moving, FloatArray | float]:
-    """Return the state after a time of strain, and what multiplies other positions."""
+) -> tuple[_Moving, FloatArray]:
+    """Return the state after a time of strain, and what multiplies other vectors."""
     freedom = moving.freedom
     if not len(freedom.generators):
         return moving, cell.xp.eye(3)
@@ -214,12 +214,15 @@ def _begun(
     )
 
 
-def _ended(moving: _Moving, cell: CellMotion) -> State:
-    """Return the state; rates of a held cell keep their number, and are zero."""
-    state = moving.state
-    if len(moving.rates) == len(cell.freedom.generators):
-        return state
-    return replace(state, barostat=np.zeros(len(cell.freedom.generators)))
+def _ended(begun: _Moving, moving: _Moving, cell: CellMotion) -> State:
+    """Return the state with the gain of the cell in kinetic energy booked.
+
+    The rates of a held cell keep their number, and are zero.
+    """
+    k = len(cell.freedom.generators)
+    rates = moving.rates if len(moving.rates) == k else np.zeros(k)
+    heat = moving.state.heat + moving.kinetic - begun.kinetic
+    return replace(moving.state, barostat=rates, heat=heat)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -245,9 +248,10 @@ class LangevinParrinelloRahman:
     -----
     The equations of Martyna, Tobias and Klein with friction and noise for the atoms and
     for the rates of strain [1]_, which in the full cell are the fictitious lattice of
-    Parrinello and Rahman [2]_ without its rotations. As in BAOAB both Ornstein-Uhlenbeck
-    parts stand in the middle of the step. What is sampled is V^N exp(-(U + P V)/kT) dV,
-    and one power of V less where the centre of mass is held still.
+    Parrinello and Rahman [2]_ without its rotations. As in BAOAB both Ornstein-
+    Uhlenbeck parts stand in the middle of the step. What is sampled is
+    V^N exp(-(U + P V)/kT) dV, and one power of V less where the centre of mass is held
+    still.
 
     References
     ----------
@@ -307,11 +311,7 @@ class LangevinParrinelloRahman:
         ended, prediction = _flow(
             begun, self.cell, self.motion, last, potential, target, thermalised
         )
-        state = ended.state
-        heat = state.heat + ended.kinetic - begun.kinetic
-        return _ended(
-            ended.with_state(replace(state, heat=heat)), self.cell
-        ), prediction
+        return _ended(begun, ended, self.cell), prediction
 
     def _inertia(self, n_free: int, kT: float) -> float:
         if self.inertia is not None:
@@ -349,10 +349,10 @@ class MartynaTobiasKlein:
 
     Notes
     -----
-    Half a step of the chains, the step of the atoms and the cell [1]_, half a step of the
-    chains. ``State.thermostat`` is (4, M): velocities and masses of the chain of the
-    atoms, then of that of the cell. The heat holds the energies of chains, load and moving
-    cell, so that K + U + heat is the conserved quantity. What is sampled is
+    Half a step of the chains, the step of the atoms and the cell [1]_, half a step of
+    the chains. ``State.thermostat`` is (4, M): velocities and masses of the chain of
+    the atoms, then of that of the cell. The heat holds the energies of chains, load and
+    moving cell, so that K + U + heat is the conserved quantity. What is sampled is
     V^N exp(-(U + P V)/kT) dV, and one power of V less where the centre of mass is held
     still.
 
@@ -410,11 +410,7 @@ class MartynaTobiasKlein:
             lambda moving: moving,
         )
         ended = self._chained(ended)
-        state = ended.state
-        heat = state.heat + ended.kinetic - begun.kinetic
-        return _ended(
-            ended.with_state(replace(state, heat=heat)), self.cell
-        ), prediction
+        return _ended(begun, ended, self.cell), prediction
 
     def _inertia(self, n_free: int, kT: float) -> float:
         return inertia_of(self.relaxation_time, n_free, kT)

@@ -148,9 +148,7 @@ class CellMotion:
             return 0.0
         return self.load.energy(state.configuration.cell, target.pressure)
 
-    def deformed(
-        self, state: State, strain: FloatArray
-    ) -> tuple[State, FloatArray | float]:
+    def deformed(self, state: State, strain: FloatArray) -> tuple[State, FloatArray]:
         """Return the state after a strain A, (3, 3), and exp(A) for other positions.
 
         Raises

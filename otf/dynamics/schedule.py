@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from otf.errors import InputError
+from otf.units import GPA
 
 Pressure = tuple[float, float, float]
 """Along x, y and z in eV/angstrom^3, compression positive."""
@@ -59,6 +60,16 @@ class Stage:
                     f"the temperature of a stage must be 0 K or above, got {value:g} K"
                 )
 
+    @property
+    def name(self) -> str:
+        """Return the temperatures in K and the pressures in GPa, in words."""
+        name = _range(f"{self.temperature_start:g}", f"{self.temperature_end:g}", "K")
+        if self.pressure_start is None:
+            return name
+        end = self.pressure_start if self.pressure_end is None else self.pressure_end
+        pressures = _range(_in_GPa(self.pressure_start), _in_GPa(end), "GPa")
+        return f"{name}, {pressures}"
+
     def temperature(self, step: int) -> float:
         """Return the temperature in K after ``step`` steps of this stage."""
         return _between(step / self.steps, self.temperature_start, self.temperature_end)
@@ -73,6 +84,15 @@ class Stage:
             _between(share, a, b) for a, b in zip(self.pressure_start, end, strict=True)
         )
         return x, y, z
+
+
+def _range(start: str, end: str, unit: str) -> str:
+    return f"{start} {unit}" if start == end else f"{start} {unit} to {end} {unit}"
+
+
+def _in_GPa(pressure: Pressure) -> str:  # noqa: N802 - the unit in the name
+    numbers = [f"{p / GPA:g}" for p in pressure]
+    return numbers[0] if len(set(numbers)) == 1 else ", ".join(numbers)
 
 
 def _between(share: float, start: float, end: float) -> float:

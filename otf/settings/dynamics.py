@@ -7,13 +7,29 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from otf.settings.base import Count, Element, NotNegative, Positive, Section, by_number
-from otf.units import FS
+from otf.units import FS, GPA
 
+Triple = tuple[float, float, float]
 Temperature = Annotated[float, Field(ge=0.0, le=1e6)]
 Friction = Annotated[
     Annotated[NotNegative, Tag("number")]
     | Annotated[dict[Element, NotNegative], Tag("table")],
     Discriminator(lambda value: "table" if isinstance(value, dict) else "number"),
+]
+
+
+Pressure = Annotated[
+    Annotated[float, Tag("number")]
+    | Annotated[tuple[float, float, float], Field(strict=False), Tag("list")],
+    Discriminator(
+        lambda value: "list" if isinstance(value, list | tuple) else "number"
+    ),
+]
+Component = Literal["xx", "yy", "zz", "yz", "xz", "xy"]
+Cell = Annotated[
+    Annotated[Literal["isotropic", "orthorhombic", "full", "fixed-angles"], Tag("word")]
+    | Annotated[tuple[Component, ...], Field(strict=False, min_length=1), Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "word"),
 ]
 
 
@@ -31,6 +47,21 @@ class Stage(Section):
         description="Temperature at its end, reached linearly; without it constant.",
         examples=[300.0],
     )
+    pressure_GPa: Pressure | None = Field(
+        default=None,
+        description='Pressure of ensemble = "NPT" at the start of the stage: one '
+        "number, or three along x, y and z, such as [0.0, 0.0, 1.0].",
+        examples=[0.0],
+    )
+    pressure_end_GPa: Pressure | None = Field(
+        default=None,
+        description="Pressure at its end, reached linearly; without it constant.",
+        examples=[10.0],
+    )
+    hold_cell: bool = Field(
+        default=False,
+        description='Whether the cell of ensemble = "NPT" is held in this stage.',
+    )
 
     @property
     def temperatures(self) -> tuple[float, float]:
@@ -38,6 +69,24 @@ class Stage(Section):
         start = 0.0 if self.temperature_K is None else self.temperature_K
         end = start if self.temperature_end_K is None else self.temperature_end_K
         return start, end
+
+    @property
+    def pressures(self) -> tuple[Triple, Triple] | None:
+        """Return the pressures in eV/angstrom^3 at the start and the end, by axis.
+
+        None where the cell is held.
+        """
+        if self.pressure_GPa is None:
+            return None
+        start = _by_axis(self.pressure_GPa)
+        if self.pressure_end_GPa is None:
+            return start, start
+        return start, _by_axis(self.pressure_end_GPa)
+
+
+def _by_axis(pressure: float | Triple) -> Triple:
+    x, y, z = pressure if isinstance(pressure, tuple) else (pressure,) * 3
+    return x * GPA, y * GPA, z * GPA
 
 
 class Dynamics(Section):
@@ -47,13 +96,14 @@ class Dynamics(Section):
         default=1.0,
         description="Time step.",
     )
-    ensemble: Literal["NVE", "NVT"] = Field(
+    ensemble: Literal["NVE", "NVT", "NPT"] = Field(
         default="NVT",
         description="What is conserved.",
     )
     thermostat: Literal["langevin", "nose-hoover", "csvr"] = Field(
         default="langevin",
-        description='Thermostat of ensemble = "NVT".',
+        description='Thermostat of ensemble = "NVT" and "NPT"; barostat = "mtk" has '
+        '"nose-hoover".',
     )
     friction_per_ps: Friction = Field(
         default=10.0,
@@ -66,7 +116,35 @@ class Dynamics(Section):
     )
     chain_length: Annotated[int, Field(ge=1, le=10)] = Field(
         default=3,
-        description="Length of the Nosé-Hoover chain.",
+        description="Length of the Nosé-Hoover chains.",
+    )
+    barostat: Literal["cell-rescaling", "parrinello-rahman", "mtk"] = Field(
+        default="cell-rescaling",
+        description='Barostat of ensemble = "NPT".',
+    )
+    cell: Cell = Field(
+        default="isotropic",
+        description='What of the cell may change with ensemble = "NPT"; or a list of '
+        'components, such as ["zz"] or ["xx", "yy", "zz", "xz"].',
+    )
+    barostat_time_fs: Positive = Field(
+        default=1000.0,
+        description="Time constant of the barostat.",
+    )
+    compressibility_per_GPa: Positive = Field(
+        default=0.01,
+        description='What "cell-rescaling" takes the compressibility for: the cell '
+        "relaxes faster by as much as it is overestimated.",
+    )
+    cell_friction_per_ps: NotNegative = Field(
+        default=2.0,
+        description='Friction of the cell in "parrinello-rahman".',
+    )
+    cell_mass_amu: Positive | None = Field(
+        default=None,
+        description='Mass of the cell in "parrinello-rahman", as PMASS of VASP; '
+        "without it that of the time constant.",
+        examples=[1000.0],
     )
     initial_temperature_K: Temperature | None = Field(
         default=None,
@@ -88,6 +166,30 @@ class Dynamics(Section):
     def time_constant(self) -> float:
         """Return the time constant of the thermostat in internal time."""
         return self.time_constant_fs * FS
+
+    @property
+    def thermostat_in_use(self) -> str:
+        """Return the thermostat, empty without one."""
+        if self.ensemble == "NVE":
+            return ""
+        if self.ensemble == "NPT" and self.barostat == "mtk":
+            return "nose-hoover"
+        return self.thermostat
+
+    @property
+    def barostat_time(self) -> float:
+        """Return the time constant of the barostat in internal time."""
+        return self.barostat_time_fs * FS
+
+    @property
+    def cell_friction(self) -> float:
+        """Return the friction of the cell per internal time."""
+        return self.cell_friction_per_ps / (1000.0 * FS)
+
+    @property
+    def compressibility(self) -> float:
+        """Return the compressibility in angstrom^3/eV."""
+        return self.compressibility_per_GPa / GPA
 
     @property
     def friction(self) -> float | dict[int, float]:

@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from otf.settings.base import Section
 from otf.settings.baseline import Baseline, Dispersion, Electrostatics
-from otf.settings.dynamics import Dynamics
+from otf.settings.dynamics import Dynamics, Stage
 from otf.settings.model import Descriptor, Learning, Production, Regression
 from otf.settings.system import Limits, Output, Reference, Structure
 
@@ -248,6 +248,20 @@ _THERMOSTAT_KEYS = {
     "time_constant_fs": ("nose-hoover", "csvr"),
     "chain_length": ("nose-hoover",),
 }
+_BAROSTATS = ("cell-rescaling", "parrinello-rahman", "mtk")
+_BAROSTAT_KEYS = {
+    "barostat": _BAROSTATS,
+    "cell": _BAROSTATS,
+    "barostat_time_fs": _BAROSTATS,
+    "compressibility_per_GPa": ("cell-rescaling",),
+    "cell_friction_per_ps": ("parrinello-rahman",),
+    "cell_mass_amu": ("parrinello-rahman",),
+}
+_THERMOSTATS_OF_BAROSTATS = {
+    "cell-rescaling": ("langevin", "csvr"),
+    "parrinello-rahman": ("langevin",),
+    "mtk": ("nose-hoover",),
+}
 
 
 def _dynamics(dynamics: Dynamics) -> list[str]:
@@ -256,9 +270,12 @@ def _dynamics(dynamics: Dynamics) -> list[str]:
             "there is nothing to do: add a [[dynamics.stages]] with steps "
             "(dynamics.stages)"
         ]
-    lines = _without_thermostat(dynamics) if dynamics.ensemble == "NVE" else []
-    if dynamics.ensemble == "NVT":
-        lines += _with_thermostat(dynamics)
+    at_energy = dynamics.ensemble == "NVE"
+    lines = _without_thermostat(dynamics) if at_energy else _with_thermostat(dynamics)
+    if dynamics.ensemble == "NPT":
+        lines += _with_barostat(dynamics)
+    else:
+        lines += _without_barostat(dynamics)
     lines += [
         f"temperature_end_K needs temperature_K beside it "
         f"(dynamics.stages[{k}].temperature_end_K)"
@@ -287,13 +304,95 @@ def _without_thermostat(dynamics: Dynamics) -> list[str]:
 def _with_thermostat(dynamics: Dynamics) -> list[str]:
     lines = [
         f"{key} belongs to thermostat = {' or '.join(map(repr, owners))}, got "
-        f"thermostat = {dynamics.thermostat!r} (dynamics.{key})"
+        f"thermostat = {dynamics.thermostat_in_use!r} (dynamics.{key})"
         for key, owners in _THERMOSTAT_KEYS.items()
-        if dynamics.was_given(key) and dynamics.thermostat not in owners
+        if dynamics.was_given(key) and dynamics.thermostat_in_use not in owners
     ]
     lines += [
-        f'ensemble = "NVT" needs temperature_K (dynamics.stages[{k}].temperature_K)'
+        f'ensemble = "{dynamics.ensemble}" needs temperature_K '
+        f"(dynamics.stages[{k}].temperature_K)"
         for k, stage in enumerate(dynamics.stages)
         if stage.temperature_K is None and stage.temperature_end_K is None
     ]
     return lines
+
+
+def _without_barostat(dynamics: Dynamics) -> list[str]:
+    lines = [
+        f'{key} needs ensemble = "NPT", got ensemble = "{dynamics.ensemble}" '
+        f"(dynamics.{key})"
+        for key in _BAROSTAT_KEYS
+        if dynamics.was_given(key)
+    ]
+    lines += [
+        f'{key} needs ensemble = "NPT", got ensemble = "{dynamics.ensemble}" '
+        f"(dynamics.stages[{k}].{key})"
+        for k, stage in enumerate(dynamics.stages)
+        for key in ("pressure_GPa", "pressure_end_GPa", "hold_cell")
+        if stage.was_given(key)
+    ]
+    return lines
+
+
+def _with_barostat(dynamics: Dynamics) -> list[str]:
+    barostat = dynamics.barostat
+    lines = [
+        f"{key} belongs to barostat = {' or '.join(map(repr, owners))}, got "
+        f"barostat = {barostat!r} (dynamics.{key})"
+        for key, owners in _BAROSTAT_KEYS.items()
+        if dynamics.was_given(key) and barostat not in owners
+    ]
+    partners = _THERMOSTATS_OF_BAROSTATS[barostat]
+    if dynamics.was_given("thermostat") and dynamics.thermostat not in partners:
+        lines.append(
+            f"barostat = {barostat!r} goes with thermostat = "
+            f"{' or '.join(map(repr, partners))}, got thermostat = "
+            f"{dynamics.thermostat!r} (dynamics.thermostat)"
+        )
+    if dynamics.was_given("cell_mass_amu") and dynamics.was_given("barostat_time_fs"):
+        lines.append(
+            "cell_mass_amu and barostat_time_fs say the same: remove one of them "
+            "(dynamics.cell_mass_amu)"
+        )
+    if all(stage.hold_cell for stage in dynamics.stages):
+        lines.append(
+            'the cell is held in every stage: set ensemble = "NVT" (dynamics.ensemble)'
+        )
+    for k, stage in enumerate(dynamics.stages):
+        lines += _pressure_of(stage, f"dynamics.stages[{k}]", dynamics)
+    return lines
+
+
+def _pressure_of(stage: Stage, place: str, dynamics: Dynamics) -> list[str]:
+    """Return what is wrong with the pressure of one stage."""
+    given = [
+        key
+        for key in ("pressure_GPa", "pressure_end_GPa")
+        if getattr(stage, key) is not None
+    ]
+    if stage.hold_cell:
+        return [
+            f"{key} contradicts hold_cell: remove one of them ({place}.{key})"
+            for key in given
+        ]
+    if "pressure_GPa" not in given:
+        wants = given[0] if given else 'ensemble = "NPT"'
+        beside = " beside it" if given else ", or hold_cell = true"
+        return [f"{wants} needs pressure_GPa{beside} ({place}.pressure_GPa)"]
+    lines = [
+        f"{key} along x, y and z needs a cell whose edges change each for itself, got "
+        f'cell = "isotropic": give one number, or cell = "orthorhombic" ({place}.{key})'
+        for key in given
+        if dynamics.cell == "isotropic" and len(set(_numbers(getattr(stage, key)))) > 1
+    ]
+    inertia = dynamics.barostat != "cell-rescaling"
+    if inertia and 0.0 in stage.temperatures:
+        lines.append(
+            f"barostat = {dynamics.barostat!r} needs a temperature above 0 K: take "
+            f'barostat = "cell-rescaling" ({place}.temperature_K)'
+        )
+    return lines
+
+
+def _numbers(pressure: float | tuple[float, ...]) -> tuple[float, ...]:
+    return pressure if isinstance(pressure, tuple) else (pressure,)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Location = tuple[int | str, ...]
 
-_TAGS = {"number", "table"}  # branches of a union, not keys of the file
+_TAGS = {"number", "table", "list", "word"}  # branches of a union, not keys of the file
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",

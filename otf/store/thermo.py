@@ -29,6 +29,7 @@ class ThermoRow:
     conserved_eV: float  # noqa: N815
     learning_work_eV: float  # noqa: N815
     pressure_GPa: float  # noqa: N815
+    volume_A3: float  # noqa: N815
     e_eV_per_A: float  # noqa: N815
     threshold_eV_per_A: float  # noqa: N815
     max_spilling: float
