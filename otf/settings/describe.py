@@ -138,8 +138,8 @@ def _words(annotation: object) -> str:
     if arguments and all(isinstance(choice, str) for choice in arguments):
         return ", ".join(f'`"{choice}"`' for choice in arguments)
     inner = [arguments[0]] if hasattr(annotation, "__metadata__") else arguments
-    words = [_words(part) for part in inner if part is not type(None)]
-    return " or ".join(dict.fromkeys(words))
+    each = [_words(part) for part in inner if part is not type(None)]
+    return " or ".join(dict.fromkeys(each))
 
 
 _NAMES: dict[object, str] = {
