@@ -229,7 +229,7 @@ def build_sampler(
     )
     sampler = _build_thermostat(dynamics, motion, state.configuration, backend)
     if dynamics.ensemble == "NPT":
-        return build_barostat(dynamics, sampler, state.first_cell)
+        return build_barostat(dynamics, sampler, state.first_cell, backend.xp)
     return sampler
 
 

@@ -20,6 +20,8 @@ from otf.dynamics.registry import BAROSTATS
 from otf.errors import InputError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from otf.configuration import FloatArray
     from otf.dynamics.sampler import Sampler
     from otf.settings import Settings
@@ -84,7 +86,7 @@ def freedom_of(dynamics: Dynamics, first_cell: FloatArray) -> CellFreedom:
 
 
 def build_barostat(
-    dynamics: Dynamics, thermostat: Sampler, first_cell: FloatArray
+    dynamics: Dynamics, thermostat: Sampler, first_cell: FloatArray, xp: ModuleType
 ) -> Sampler:
     """Return the integrator of atoms and cell.
 
@@ -96,11 +98,14 @@ def build_barostat(
         The integrator at constant volume.
     first_cell
         (3, 3) angstrom, that of the first step.
+    xp
+        The module of the arrays of the atoms.
     """
     cell = CellMotion(
         freedom=freedom_of(dynamics, first_cell),
         load=Load(first_cell),
         largest_strain=LARGEST_STRAIN,
+        xp=xp,
     )
     make = BAROSTATS[dynamics.barostat]
     if dynamics.barostat == "mtk":

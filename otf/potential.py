@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from otf.errors import OTFError
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     # Says in one line why labels are suspect, None when they are not.
     Doubt = Callable[[Labels], str | None]
     Answer = Callable[[], Labels]  # waits; raises what ``ReferenceCalculator`` raises
+
+
+_Part = TypeVar("_Part", "Uncertainty | None", "ModelChange | None")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +52,6 @@ class Uncertainty:
     errors: FloatArray | None = None
     error: float | None = None
 
-    def of(self, convert: Convert) -> Uncertainty:
-        """Return the same, of what ``convert`` makes of all arrays."""
-        return Uncertainty(
-            convert(self.local),
-            convert(self.spilling),
-            forces=_perhaps(convert, self.forces),
-            energy=self.energy,
-            stress=_perhaps(convert, self.stress),
-            errors=_perhaps(convert, self.errors),
-            error=self.error,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class ModelChange:
@@ -72,15 +63,6 @@ class ModelChange:
     forces_after: FloatArray
     stress_before: FloatArray | None = None
     stress_after: FloatArray | None = None
-
-    def of(self, convert: Convert) -> ModelChange:
-        """Return the same, of what ``convert`` makes of all arrays."""
-        return ModelChange(
-            self.energy_before,
-            self.energy_after,
-            convert(self.forces_before),
-            convert(self.forces_after),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,15 +98,24 @@ class Prediction:
             energy=float(convert(self.energy)),
             forces=convert(self.forces),
             stress=convert(self.stress),
-            change=None if self.change is None else self.change.of(convert),
-            uncertainty=(
-                None if self.uncertainty is None else self.uncertainty.of(convert)
-            ),
+            change=_of(self.change, convert),
+            uncertainty=_of(self.uncertainty, convert),
         )
 
 
-def _perhaps(convert: Convert, array: FloatArray | None) -> FloatArray | None:
-    return None if array is None else convert(array)
+def _of(part: _Part, convert: Convert) -> _Part:
+    """Return a part with all its arrays converted; None stays."""
+    if part is None:
+        return part
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return replace(
+        part,
+        **{
+            name: convert(value)
+            for name, value in values.items()
+            if value is not None and not isinstance(value, float)
+        },
+    )
 
 
 class Untrusted(OTFError):  # noqa: N818 - an exception of flow, named as in the docs

@@ -78,6 +78,9 @@ THERMOSTATS = {
     "langevin": 'thermostat = "langevin"',
     "nose-hoover": 'thermostat = "nose-hoover"',
     "csvr": 'thermostat = "csvr"',
+    "cell-rescaling": 'ensemble = "NPT"\nbarostat = "cell-rescaling"',
+    "mtk": 'ensemble = "NPT"\nbarostat = "mtk"',
+    "parrinello-rahman": 'ensemble = "NPT"\nbarostat = "parrinello-rahman"',
 }
 
 
@@ -119,6 +122,7 @@ def run(tmp_path, model, monkeypatch):
         path = tmp_path / f"{name}.toml"
         given = DEFAULTS | changes | {"directory": name}
         held = "" if "NVE" in given["thermostat"] else "temperature_K = 3000"
+        held += "\npressure_GPa = 2.0" if "NPT" in given["thermostat"] else ""
         path.write_text(INPUT.format(temperature=held, **given))
         assert main([command, str(path if command == "run" else name)]) == code
         return [] if code == 2 else read_frames(RunFolder(tmp_path / name).frames)[1]
