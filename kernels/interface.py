@@ -412,9 +412,9 @@ class Backend:
         return array if self.is_host else self.xp.asnumpy(array)
 
     def wait(self) -> None:
-        """Return when all that was begun is done."""
+        """Wait for all work on arrays, also that which another program has begun."""
         if not self.is_host:
-            self.xp.cuda.get_current_stream().synchronize()
+            self.xp.cuda.Device().synchronize()
 
 
 # Atoms evaluated together on a GPU: 260 MB for their covariances with 1000 references.

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "data": "look at labelled structures before they are trusted",
     "import": "turn labelled structures of other programs into extended XYZ",
     "export": "write labelled structures for other programs",
+    "export lammps": "write a model that LAMMPS runs, with an example of its input",
     "fit": "fit a model to labelled structures",
     "evaluate": "compare a model with labelled structures",
     "bench": "measure how fast a model is on this machine",
@@ -108,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    arguments = _joined(arguments)
     command = next((word for word in arguments if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         alike = get_close_matches(command, COMMANDS, n=1)
@@ -119,9 +121,15 @@ def _dispatch(arguments: list[str]) -> int:
     return code
 
 
+def _joined(arguments: list[str]) -> list[str]:
+    """Return the arguments with the two words of a command as one."""
+    both = " ".join(arguments[:2])
+    return [both, *arguments[2:]] if both in COMMANDS else arguments
+
+
 def _module(command: str) -> ModuleType:
     """Return the module of a command; a word of Python's own gets a trailing _."""
-    name = f"{command}_" if iskeyword(command) else command
+    name = f"{command}_" if iskeyword(command) else command.replace(" ", "_")
     return importlib.import_module(f"otf.commands.{name}")
 
 

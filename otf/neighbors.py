@@ -42,6 +42,18 @@ class Pairs:
         """Return the number of ordered pairs."""
         return len(self.neighbor)
 
+    def of_centres(self, atoms: slice) -> tuple[slice, Pairs]:
+        """Return where the pairs of a range of centres stand, and these pairs."""
+        first = self.first[atoms.start : atoms.stop + 1]
+        here = slice(int(first[0]), int(first[-1]))
+        part = Pairs(
+            first - here.start,
+            self.neighbor[here],
+            self.vector[here],
+            self.distance[here],
+        )
+        return here, part
+
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:

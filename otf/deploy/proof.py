@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from otf.deploy.lammps import as_lammps_predicts
 from otf.descriptors.power_spectrum import PowerSpectrum
-from otf.errors import StoreError
+from otf.errors import InputError, StoreError
 from otf.kernels import Device, load
 from otf.learning.bootstrap import rattled
 from otf.store.model_file import Tolerances, verify
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from otf.potential import Prediction
     from otf.store.model_file import Deviation, Proof
 
+Way = Device | Literal["lammps"]
+
 BACKENDS: tuple[Device, ...] = ("reference", "cpu", "gpu", "gpu-mixed")
+WAYS: tuple[Way, ...] = (*BACKENDS, "lammps")
 DEFAULT: Device = "cpu"
 # What pairs in single precision leave: a tenth of what labels are converged to.
 MIXED = Tolerances(energy=1e-6, forces=2e-5, stress=1e-6)
@@ -35,7 +39,7 @@ class Check:
 
     Attributes
     ----------
-    backend : its name
+    backend : its name, or that of the program that might call the model
     missing : why it cannot be used here, empty when it can
     deviations : of each quantity the largest; empty when it was not tried or refused
     refusal : one line, empty when it gives the proof again
@@ -75,7 +79,7 @@ def on_backend(model: KernelPosterior, backend: Device) -> KernelPosterior:
 def prove(
     model: KernelPosterior,
     proof: Proof,
-    backend: Device,
+    backend: Way,
     *,
     predicted: Callable[[], None] = lambda: None,
 ) -> list[Deviation]:
@@ -83,6 +87,8 @@ def prove(
 
     Parameters
     ----------
+    backend
+        Or the program through whose arrays the model is asked.
     predicted
         Called before every frame.
 
@@ -91,11 +97,14 @@ def prove(
     StoreError
         When a value disagrees; names backend, quantity, frame, size and tolerance.
     """
-    there = on_backend(model, backend)
+    if backend == "lammps":
+        answer = as_lammps_predicts(model)
+    else:
+        answer = on_backend(model, backend).predict
 
     def predict(configuration: Configuration) -> Prediction:
         predicted()
-        return there.predict(configuration)
+        return answer(configuration)
 
     tolerances = MIXED if backend == "gpu-mixed" else None
     return verify(predict, proof, backend=backend, tolerances=tolerances)
@@ -107,9 +116,10 @@ def prove_everywhere(
     *,
     progress: Callable[[str, int, int], None],
 ) -> list[Check]:
-    """Let the model prove itself on every backend this machine has."""
+    """Let the model prove itself on every backend of this machine, and for LAMMPS."""
     checks = []
-    usable = {name: _missing(name) for name in BACKENDS}
+    usable: dict[Way, str] = {name: _missing(name) for name in BACKENDS}
+    usable["lammps"] = _lacking(model)
     total = len(proof) * sum(not reason for reason in usable.values())
     done = 0
 
@@ -137,4 +147,13 @@ def _missing(backend: Device) -> str:
         load(backend)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         return (str(error) or type(error).__name__).splitlines()[0]
+    return ""
+
+
+def _lacking(model: KernelPosterior) -> str:
+    """Return why LAMMPS cannot call a model, empty when it can."""
+    try:
+        model.require_pairs()
+    except InputError as error:
+        return str(error)
     return ""

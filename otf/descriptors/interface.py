@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.kernels import Device
+    from otf.neighbors import Pairs
     from otf.potential import Arrays
 
 
@@ -131,4 +132,33 @@ class Descriptor(Protocol):
 
     def to_arrays(self) -> Arrays:
         """Return all parameters and tables."""
+        ...
+
+
+@runtime_checkable
+class PairDescriptor(Descriptor, Protocol):
+    """A descriptor that needs the pairs of an atom alone, whoever found them."""
+
+    def pair_gradient(
+        self, own: IntArray, species: IntArray, pairs: Pairs, local: LocalFunction
+    ) -> FloatArray:
+        """Chain functions U_i(X_i) of some centres to the vectors of given pairs.
+
+        Parameters
+        ----------
+        own
+            (c,) species indices of the centres, on the host.
+        species
+            (n,) species indices of all atoms that are neighbours in the pairs.
+        pairs
+            Of the c centres, in any order within a centre, none of them beyond the
+            cutoff left out. Arrays are of the device.
+        local
+            As of ``evaluate``.
+
+        Returns
+        -------
+        FloatArray
+            (p, 3), the derivative of sum_i U_i(X_i) by the vectors.
+        """
         ...

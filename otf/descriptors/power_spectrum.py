@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from otf.neighbors import NeighborList
 from otf.threads import in_order, one_blas_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from scipy.sparse import csr_array
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from otf.kernels import Device, RadialTable
     from otf.neighbors import Pairs
     from otf.potential import Arrays
+
+_R = TypeVar("_R")
 
 _PARAMETERS = (
     "cutoff_three_body",
@@ -200,20 +202,33 @@ class PowerSpectrum:
 
         n_atoms = configuration.n_atoms
         forces, strain = backend.xp.zeros((n_atoms, 3)), backend.xp.zeros(6)
-        # A GPU has one queue of work, and needs no threads to fill it.
-        each = in_order if backend.is_host else map
-        with one_blas_thread():
-            for low, pairs, gradient in each(pull, _chunks(n_atoms, backend.chunk)):
-                backend.kernels.add_forces(
-                    low,
-                    pairs.first,
-                    pairs.neighbor,
-                    pairs.vector,
-                    gradient,
-                    forces,
-                    strain,
-                )
+        for low, pairs, gradient in self._in_chunks(pull, n_atoms):
+            backend.kernels.add_forces(
+                low,
+                pairs.first,
+                pairs.neighbor,
+                pairs.vector,
+                gradient,
+                forces,
+                strain,
+            )
         return forces, strain
+
+    def pair_gradient(
+        self, own: IntArray, species: IntArray, pairs: Pairs, local: LocalFunction
+    ) -> FloatArray:
+        """Chain functions of some centres to given pairs (see the protocol)."""
+        gradient = np.zeros_like(pairs.vector)
+
+        def pull(atoms: slice) -> None:
+            here, part = pairs.of_centres(atoms)
+            environments = self._environments(own[atoms], part, species)
+            weights = local(atoms, environments)
+            self._add_pair_gradient(environments, weights, gradient[here])
+
+        for _ in self._in_chunks(pull, len(own)):
+            pass
+        return gradient
 
     def gradient_rows(
         self,
@@ -316,6 +331,14 @@ class PowerSpectrum:
             features.append(spectrum)
         both = features[0] if len(features) == 1 else np.concatenate(features, axis=1)
         return Environments(own, both, Geometry(pairs, around, c2, c3))
+
+    def _in_chunks(self, function: Callable[[slice], _R], n_atoms: int) -> Iterator[_R]:
+        """Yield what a function says of a few atoms after the other, in their order."""
+        backend = self._parts.backend
+        # A GPU has one queue of work, and needs no threads to fill it.
+        each = in_order if backend.is_host else map
+        with one_blas_thread():
+            yield from each(function, _chunks(n_atoms, backend.chunk))
 
     @cached_property
     def _neighbors(self) -> NeighborList:

@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from otf.configuration import masked_stress
+from otf.descriptors.interface import PairDescriptor
+from otf.errors import InputError
 from otf.kernels import load
-from otf.models.baselines.interface import NoBaseline
+from otf.models.baselines.interface import NoBaseline, pair_parts
 from otf.models.design import raw_rows
 from otf.models.forms import Direct, form_of, products
 from otf.potential import Prediction, Uncertainty
 
 if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, IntArray
-    from otf.descriptors.interface import Descriptor, Environments
+    from otf.descriptors.interface import Descriptor, Environments, LocalFunction
     from otf.kernels import Backend, Device
-    from otf.models.baselines.interface import Baseline, BaselineValues
+    from otf.models.baselines.interface import Baseline, BaselineValues, PairBaseline
     from otf.models.composition import ElementEnergies
     from otf.models.forms import Form
     from otf.models.gauge import Gauge
     from otf.models.references import References
+    from otf.neighbors import Pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,21 @@ class _Block:
     references: References
     coarse: References
     places: IntArray
+
+
+class PairPrediction(NamedTuple):
+    """What is predicted of some atoms from their pairs, where the device has arrays.
+
+    Attributes
+    ----------
+    energies : (c,) eV, of each of these atoms
+    gradient : (p, 3) eV/angstrom, of the sum of these by the vectors of the pairs
+    spilling : (c,) against all references; None where it was not asked for
+    """
+
+    energies: FloatArray
+    gradient: FloatArray
+    spilling: FloatArray | None
 
 
 class _Found(NamedTuple):
@@ -100,12 +118,7 @@ class KernelPosterior:
     ) -> Prediction:
         backend = self.backend
         found = _Found(*backend.xp.zeros((3, configuration.n_atoms)))
-
-        def contract(atoms: slice, environments: Environments) -> FloatArray:
-            return self._contract(
-                _Found(*(x[atoms] for x in found)), environments, gauge
-            )
-
+        contract = self._contraction(found, gauge)
         forces, strain = self.descriptor.evaluate(configuration, contract)
         energy = found.energies.sum() + self.elements.total(configuration)
         if not isinstance(self.baseline, NoBaseline):
@@ -116,7 +129,7 @@ class KernelPosterior:
         prediction = Prediction(
             energy=energy,
             forces=forces,
-            stress=_stress(strain, configuration),
+            stress=stress_of(strain, configuration),
             uncertainty=None
             if gauge is None
             else Uncertainty(local=found.local, spilling=found.spilling),
@@ -125,10 +138,90 @@ class KernelPosterior:
         asked_here = not isinstance(configuration.positions, np.ndarray)
         return prediction if asked_here else prediction.of(backend.host)
 
+    def predict_pairs(
+        self, own: IntArray, species: IntArray, pairs: Pairs, *, measured: bool = False
+    ) -> PairPrediction:
+        """Return energies of some atoms and their derivatives by given pairs.
+
+        Whoever found the pairs also sums up forces, so that neighbours may be atoms of
+        another processor.
+
+        Parameters
+        ----------
+        own, species, pairs
+            As of ``PairDescriptor.pair_gradient``.
+        measured
+            Whether the spilling is computed as well.
+
+        Raises
+        ------
+        InputError
+            When descriptor or baseline need more than these pairs.
+        """
+        parts = self.require_pairs()
+        found = _Found(*self.backend.xp.zeros((3, len(own))))
+        contract = self._contraction(found, self.gauge if measured else None)
+        assert isinstance(self.descriptor, PairDescriptor)
+        gradient = self.descriptor.pair_gradient(own, species, pairs, contract)
+        energies = found.energies + self.backend.here(self.elements.values[own])
+        for part in parts:
+            self._add_near(part, own, species, pairs, (energies, gradient))
+        return PairPrediction(energies, gradient, found.spilling if measured else None)
+
+    def require_pairs(self) -> list[PairBaseline]:
+        """Return the parts of the baseline where near pairs are all a model needs.
+
+        Raises
+        ------
+        InputError
+            When its descriptor or baseline needs more.
+        """
+        if not isinstance(self.descriptor, PairDescriptor):
+            raise InputError(
+                f"the descriptor {type(self.descriptor).__name__} of the model cannot "
+                "be evaluated from given pairs"
+            )
+        return pair_parts(self.baseline)
+
+    def _add_near(
+        self,
+        part: PairBaseline,
+        own: IntArray,
+        species: IntArray,
+        pairs: Pairs,
+        out: tuple[FloatArray, FloatArray],
+    ) -> None:
+        """Add a part of the baseline to energies and gradient; it is evaluated here."""
+        xp, host, here = self.backend.xp, self.backend.host, self.backend.here
+        energies, gradient = out
+        near = xp.flatnonzero(pairs.distance < part.reach)
+        if not len(near):
+            return
+        centre = host(xp.searchsorted(pairs.first, near, side="right") - 1)
+        numbers = np.array(self.descriptor.species)
+        energy, slope = part.of_pairs(
+            numbers[own[centre]],
+            numbers[host(species[pairs.neighbor[near]])],
+            host(pairs.vector[near]),
+            host(pairs.distance[near]),
+        )
+        energies += here(np.bincount(centre, energy, minlength=len(own)))
+        gradient[near] += here(slope)
+
     def _known(self, configuration: Configuration) -> BaselineValues:
         """Return what the baseline says; it is evaluated on the host."""
         positions = self.backend.host(self.backend.here(configuration.positions))
         return self.baseline.evaluate(configuration.moved(positions))
+
+    def _contraction(self, found: _Found, gauge: Gauge | None) -> LocalFunction:
+        """Return what fills in the energies of atoms and gives their slopes."""
+
+        def contract(atoms: slice, environments: Environments) -> FloatArray:
+            return self._contract(
+                _Found(*(x[atoms] for x in found)), environments, gauge
+            )
+
+        return contract
 
     def _contract(
         self, found: _Found, environments: Environments, gauge: Gauge | None
@@ -273,11 +366,14 @@ class KernelPosterior:
             spilling=local.spilling,
             forces=np.sqrt((force**2).mean(axis=1)),
             energy=float(deviations(raw.energy[None])[0]),
-            stress=_stress(deviations(raw.strain), configuration),
+            stress=stress_of(deviations(raw.strain), configuration),
         )
 
 
-def _stress(strain_derivative: FloatArray, configuration: Configuration) -> FloatArray:
+def stress_of(
+    strain_derivative: FloatArray, configuration: Configuration
+) -> FloatArray:
+    """Return the stress, (6,), of a strain derivative; 0 along non-periodic axes."""
     volume = configuration.volume
     if volume == 0.0:
         return 0.0 * strain_derivative

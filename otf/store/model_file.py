@@ -203,8 +203,30 @@ def read_model(path: Path) -> ModelFile:
     """
     if not path.is_file():
         raise StoreError(f"{path}: there is no such model file")
+    return _read(path, path)
+
+
+def read_model_bytes(content: bytes, path: Path) -> ModelFile:
+    """Return the content of a model file that was read from another file.
+
+    Parameters
+    ----------
+    content
+        All bytes of the model file.
+    path
+        Where they came from, for messages.
+
+    Raises
+    ------
+    StoreError
+        When they are foreign, newer than this program or damaged.
+    """
+    return _read(io.BytesIO(content), path)
+
+
+def _read(source: Path | BinaryIO, path: Path) -> ModelFile:
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(source, "r") as file:
             number = int(file.attrs.get("version", 0))
             _require_ours(path, file.attrs.get("format"), number)
             form = f"{number}.{int(file.attrs.get('minor', 0))}"

@@ -52,7 +52,8 @@ class CoreRepulsion:
         self.radii = np.array(radii, dtype=np.float64)
         self.species = tuple(sorted(int(z) for z in species))
         largest = max(float(self.radii[z]) for z in self.species)
-        self._neighbors = NeighborList(2.0 * self.outer_share * largest)
+        self.reach = 2.0 * self.outer_share * largest
+        self._neighbors = NeighborList(self.reach)
 
     def to_arrays(self) -> Store:
         """Return radii and species."""
@@ -71,31 +72,47 @@ class CoreRepulsion:
             return NoBaseline().evaluate(configuration)
         numbers = configuration.numbers
         centre = np.repeat(np.arange(len(numbers)), np.diff(pairs.first))
-        outer = self.outer_share * (
-            self.radii[numbers[centre]] + self.radii[numbers[pairs.neighbor]]
-        )
+        outer = self._outer(numbers[centre], numbers[pairs.neighbor])
         close = pairs.distance < outer
         if not close.any():
             return NoBaseline().evaluate(configuration)
         first, second = centre[close], pairs.neighbor[close]
-        vector, distance = pairs.vector[close], pairs.distance[close]
-        energy, slope = self._pair(
-            numbers[first], numbers[second], distance, outer[close]
+        vector = pairs.vector[close]
+        energy, pull = self.of_pairs(
+            numbers[first], numbers[second], vector, pairs.distance[close]
         )
         n = configuration.n_atoms
-        # Every pair is listed from both ends, hence the halves.
-        pull = (0.5 * slope / distance)[:, None] * vector
         forces = np.zeros((n, 3))
         np.add.at(forces, first, pull)
         np.subtract.at(forces, second, pull)
         tensor = vector.T @ pull
         return BaselineValues(
-            energies=_summed(first, 0.5 * energy, n),
+            energies=_summed(first, energy, n),
             forces=forces,
             strain_derivative=np.array(
                 [0.5 * (tensor[a, b] + tensor[b, a]) for a, b in VOIGT]
             ),
         )
+
+    def of_pairs(
+        self,
+        first: IntArray,
+        second: IntArray,
+        vector: FloatArray,
+        distance: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the halves of pairs that belong to their first atoms.
+
+        Every pair is listed from both ends, hence the halves.
+        """
+        outer = self._outer(first, second)
+        energy, slope = self._pair(first, second, distance, outer)
+        return 0.5 * energy, (0.5 * slope / distance)[:, None] * vector
+
+    def _outer(self, first: IntArray, second: IntArray) -> FloatArray:
+        """Return the distances of pairs of elements beyond which there is nothing."""
+        outer: FloatArray = self.outer_share * (self.radii[first] + self.radii[second])
+        return outer
 
     def _pair(
         self,

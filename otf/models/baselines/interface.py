@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from otf.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from otf.configuration import Configuration, FloatArray
+    from otf.configuration import Configuration, FloatArray, IntArray
 
     Store = dict[str, NDArray[np.generic]]
 
@@ -63,6 +65,39 @@ class StorableBaseline(Baseline, Protocol):
         ...
 
 
+@runtime_checkable
+class PairBaseline(Baseline, Protocol):
+    """A baseline that sums over near pairs, whoever found them."""
+
+    @property
+    def reach(self) -> float:
+        """Return the distance in angstrom at and beyond which there is nothing."""
+        ...
+
+    def of_pairs(
+        self,
+        first: IntArray,
+        second: IntArray,
+        vector: FloatArray,
+        distance: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what the first atoms of pairs have of them.
+
+        Parameters
+        ----------
+        first, second
+            (p,) atomic numbers; every pair is listed from both its ends.
+        vector, distance
+            (p, 3) and (p,) angstrom, from the first to the second atom.
+
+        Returns
+        -------
+        energies : (p,) eV
+        gradients : (p, 3) eV/angstrom, of these energies by the vectors
+        """
+        ...
+
+
 class NoBaseline:
     """Nothing is known before learning."""
 
@@ -102,3 +137,24 @@ def sum_of(parts: Sequence[Baseline]) -> Baseline:
     if not parts:
         return NoBaseline()
     return parts[0] if len(parts) == 1 else CompositeBaseline(parts)
+
+
+def pair_parts(baseline: Baseline) -> list[PairBaseline]:
+    """Return the parts of a baseline that are sums over near pairs, as all must be.
+
+    Raises
+    ------
+    InputError
+        When a part reaches further, or asks more than the pairs.
+    """
+    if isinstance(baseline, NoBaseline):
+        return []
+    if isinstance(baseline, CompositeBaseline):
+        return [one for part in baseline.parts for one in pair_parts(part)]
+    if isinstance(baseline, PairBaseline):
+        return [baseline]
+    name = getattr(baseline, "name", type(baseline).__name__)
+    raise InputError(
+        f"the baseline of the model has a part {name}, which is not a sum over the "
+        "pairs within a cutoff"
+    )
