@@ -60,7 +60,8 @@ class LammpsModel:
     element_types : symbols, which the input's pair_coeff maps types to
     ndescriptors, nparams : asked for, and of no use to a model that keeps its own
     rcutfac : angstrom, half the cutoff, since LAMMPS adds up two radii of 1
-    cutoff : angstrom, asked for by some variants of LAMMPS
+    cutoff : angstrom, the largest of those of the descriptor's parts and the baseline;
+        some variants of LAMMPS ask for it
 
     Raises
     ------
@@ -77,12 +78,12 @@ class LammpsModel:
         proof: Proof | None = None,
         spilling: SpillingLog | None = None,
     ) -> None:
-        model.require_pairs()
+        parts = model.require_pairs()
         self.interface: object = None
         self.species = model.descriptor.species
         self.element_types = [ElementName(chemical_symbols[z]) for z in self.species]
         self.ndescriptors = self.nparams = 1
-        self.cutoff = model.descriptor.cutoff
+        self.cutoff = max(model.descriptor.cutoff, *(part.reach for part in parts), 0.0)
         self.rcutfac = 0.5 * self.cutoff
         self._proof = proof or []
         self._spilling = spilling

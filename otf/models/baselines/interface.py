@@ -155,6 +155,6 @@ def pair_parts(baseline: Baseline) -> list[PairBaseline]:
         return [baseline]
     name = getattr(baseline, "name", type(baseline).__name__)
     raise InputError(
-        f"the baseline of the model has a part {name}, which is not a sum over the "
-        "pairs within a cutoff"
+        f"the baseline of the model has a part {name}, which the pairs within the "
+        "cutoff do not determine"
     )
