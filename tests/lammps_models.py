@@ -21,7 +21,7 @@ SHEAR = np.array([[0.0, 0.0, 0.0], [0.21, 0.0, 0.0], [-0.13, 0.17, 0.0]])
 
 
 def diamond(seed, *, repeat=1, shear=0.0, rattle=0.1):
-    """Return rattled silicon, half of it named germanium, in a sheared cell."""
+    """Return rattled silicon, about half of it named germanium, in a sheared cell."""
     rng = np.random.default_rng(seed)
     steps = np.indices([repeat] * 3).reshape(3, -1).T
     unit = np.vstack([FACES, FACES + 0.25])
@@ -29,7 +29,7 @@ def diamond(seed, *, repeat=1, shear=0.0, rattle=0.1):
     cell = 5.43 * repeat * (np.eye(3) + shear * SHEAR)
     n = len(fractional)
     return Configuration(
-        numbers=np.where(rng.permutation(n) < n // 2, 14, 32),
+        numbers=np.where(rng.permutation(n) < n * (3 + seed % 3) // 8, 14, 32),
         positions=fractional @ cell + rattle * rng.normal(size=(n, 3)),
         cell=cell,
         pbc=np.ones(3, dtype=bool),
@@ -37,9 +37,10 @@ def diamond(seed, *, repeat=1, shear=0.0, rattle=0.1):
 
 
 def labelled(configuration):
-    """Return a configuration with the labels of silicon."""
+    """Return a configuration with the labels of silicon, germanium bound by 1.3 eV."""
     silicon = replace(configuration, numbers=np.full(configuration.n_atoms, 14))
     energy, forces, virial = StillingerWeber().evaluate(silicon)
+    energy -= 1.3 * np.count_nonzero(configuration.numbers == 32)
     return configuration, Labels(energy, forces, virial / configuration.volume)
 
 
