@@ -11,7 +11,8 @@ from otf.errors import InputError
 from otf.kernels import load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
 
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.kernels import Backend
@@ -53,6 +54,28 @@ class Pairs:
             self.distance[here],
         )
         return here, part
+
+
+def joined(parts: Sequence[Pairs], xp: ModuleType) -> Pairs:
+    """Return the pairs of several configurations as those of one.
+
+    Atoms are counted through. Pairs of no centre become those of the last one of their
+    part, at an infinite distance all the same.
+    """
+    first, neighbor, low, n_pairs = [xp.zeros(1, dtype=np.int64)], [], 0, 0
+    for part in parts:
+        ends = part.first[1:] + n_pairs
+        n_pairs += part.n_pairs
+        ends[-1:] = n_pairs
+        first.append(ends)
+        neighbor.append(part.neighbor + low)
+        low += len(ends)
+    return Pairs(
+        first=xp.concatenate(first),
+        neighbor=xp.concatenate(neighbor),
+        vector=xp.concatenate([part.vector for part in parts]),
+        distance=xp.concatenate([part.distance for part in parts]),
+    )
 
 
 @dataclass(frozen=True, eq=False)

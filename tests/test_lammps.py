@@ -467,7 +467,8 @@ def test_a_damaged_file_is_one_line_for_lammps(path, tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert done.stderr.splitlines() == [
-        "otf-md: error: sige.mliap: is damaged (checksum); take another copy"
+        "otf-md: error: sige.mliap: is damaged (/arrays/weights has another checksum); "
+        "take another copy"
     ]
 
 

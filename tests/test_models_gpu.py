@@ -87,6 +87,33 @@ def test_a_model_predicts_the_same(model, on_gpu_kernels):
             np.testing.assert_allclose(a, b, rtol=1e-8)
 
 
+@pytest.mark.parametrize("device", ["cpu", "reference", "gpu"])
+def test_a_batch_is_what_its_members_are(model, on_gpu_kernels, device):
+    """Cells of several sizes and a cluster, small ones beside one of several chunks."""
+    there = on_gpu_kernels(model) if device == "gpu" else model.on(device)
+    cells = [c for c, _ in crystals(4, seed=5)]
+    cells[1] = replace(cells[1], pbc=np.zeros(3, dtype=bool))
+    large = cells[2].to_atoms().repeat((3, 2, 3))
+    cells[2] = Configuration.from_atoms(large)
+    rng = np.random.default_rng(1)
+    for measured in (False, True):
+        cells = [
+            c.moved(c.positions + 0.1 * rng.normal(size=(len(c.numbers), 3)))
+            for c in cells
+        ]
+        batch = there.predict_batch(cells, measured=measured)
+        alone = there.predict_measured if measured else there.predict
+        for got, c in zip(batch, cells, strict=True):
+            expected = alone(c)
+            assert got.energy == pytest.approx(expected.energy, rel=1e-13)
+            np.testing.assert_allclose(got.forces, expected.forces, atol=1e-12)
+            np.testing.assert_allclose(got.stress, expected.stress, atol=1e-13)
+            assert (got.uncertainty is not None) == measured
+            if measured:
+                a, b = (p.uncertainty.spilling for p in (got, expected))
+                np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
+
+
 def test_the_rows_of_a_design_are_the_same(model, on_gpu_kernels):
     there = on_gpu_kernels(model)
     for c, _ in crystals(1, seed=6):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +177,68 @@ def test_a_refusal_names_backend_quantity_frame_size_and_tolerance(path, backend
         load_model(path, backend=backend)
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
+
+
+def flip(name):
+    """Return a function that changes one bit of the last number of a dataset."""
+
+    def change(file):
+        node = file[name]
+        value = np.array(node[()], ndmin=1)
+        value.reshape(-1).view(np.uint8)[-8] ^= 1
+        node[...] = value.reshape(node.shape)
+
+    return change
+
+
+def other_unit(file):
+    file["arrays/weights"].attrs["unit"] = "Ha"
+
+
+TAMPERED = {
+    "weights": (flip("arrays/weights"), "/arrays/weights has another checksum"),
+    "radial table": (
+        flip("arrays/tables/three_body/values"),
+        "/arrays/tables/three_body/values has another checksum",
+    ),
+    "species": (
+        flip("arrays/descriptor/species"),
+        "/arrays/descriptor/species has another checksum",
+    ),
+    "unit": (other_unit, "/arrays/weights is in Ha, not eV"),
+}
+
+
+@pytest.mark.parametrize("backend", MARKED)
+@pytest.mark.parametrize("what", TAMPERED)
+def test_a_tampered_file_is_refused_by_name(path, backend, what):
+    require(backend)
+    load_model(path, backend=backend)
+    change, fault = TAMPERED[what]
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(StoreError) as caught:
+        load_model(path, backend=backend)
+    expected = f"{path}: is damaged ({fault}); take another copy"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("backend", MARKED)
+def test_species_in_another_order_are_refused_by_what_they_do(tmp_path, backend):
+    """Checksums that were made anew; what disagrees is what the model predicts."""
+    require(backend)
+    path = tmp_path / "copper_gold.h5"
+    shutil.copy(FIRST, path)
+
+    def change(arrays, proof):
+        for name in ("basis/species", "coarse_basis/species"):
+            arrays[name] = 1 - arrays[name]
+        return arrays, proof
+
+    load_model(path, backend=backend)
+    rewritten(path, change)
+    with pytest.raises(StoreError, match=f"backend {backend} does not give"):
+        load_model(path, backend=backend)
 
 
 def test_every_backend_of_the_kernels_is_verified(path, capsys):

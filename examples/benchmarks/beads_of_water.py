@@ -46,19 +46,24 @@ file = "water.extxyz"
 [reference]
 calculator = "tblite"
 arguments = { method = "GFN1-xTB" }
+[learning]
+max_force_error_eV_per_A = 0.5
+selection_bound = 3e-3
 [descriptor]
-cutoff_three_body_A = 4.5
-cutoff_two_body_A = 6.0
+n_max = 6
+l_max = 3
+cutoff_three_body_A = 4.0
+cutoff_two_body_A = 5.5
 [dynamics]
 timestep_fs = 0.5
 friction_per_ps = 20.0
 [[dynamics.stages]]
 steps = 3000
 temperature_K = 300.0
-temperature_end_K = 1500.0
+temperature_end_K = 1000.0
 [[dynamics.stages]]
 steps = 1000
-temperature_K = 1500.0
+temperature_K = 1000.0
 """
 DRIVER = """<simulation verbosity="low">
   <output prefix="pi">

@@ -139,6 +139,28 @@ class Descriptor(Protocol):
 class PairDescriptor(Descriptor, Protocol):
     """A descriptor that needs the pairs of an atom alone, whoever found them."""
 
+    def evaluate_batch(
+        self, configurations: Sequence[Configuration], local: LocalFunction
+    ) -> list[tuple[FloatArray, FloatArray]]:
+        """Chain functions of the environments of several configurations at once.
+
+        Small ones cost less than one after the other: what a call costs however few its
+        atoms are is paid once. Numbers may differ from those in the last bits.
+
+        Parameters
+        ----------
+        configurations
+            One or more. What is remembered of neighbours is remembered by place.
+        local
+            As of ``evaluate``; atoms are counted through.
+
+        Returns
+        -------
+        list
+            For each configuration what ``evaluate`` returns.
+        """
+        ...
+
     def pair_gradient(
         self, own: IntArray, species: IntArray, pairs: Pairs, local: LocalFunction
     ) -> FloatArray:

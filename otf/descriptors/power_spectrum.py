@@ -28,7 +28,7 @@ from otf.descriptors.interface import Environments
 from otf.descriptors.radial import radial_table
 from otf.errors import InputError
 from otf.kernels import load
-from otf.neighbors import NeighborList
+from otf.neighbors import NeighborList, joined
 from otf.threads import in_order, one_blas_thread
 
 if TYPE_CHECKING:
@@ -214,6 +214,32 @@ class PowerSpectrum:
             )
         return forces, strain
 
+    def evaluate_batch(
+        self, configurations: Sequence[Configuration], local: LocalFunction
+    ) -> list[tuple[FloatArray, FloatArray]]:
+        """Chain functions of the environments of several configurations at once.
+
+        See the protocol.
+        """
+        backend = self._parts.backend
+        xp, add_forces = backend.xp, backend.kernels.add_forces
+        parts = [
+            self._list(place).search(c)(slice(0, c.n_atoms))
+            for place, c in enumerate(configurations)
+        ]
+        own = np.concatenate([self._species_of(c) for c in configurations])
+        whole = joined(parts, xp)
+        gradient = self.pair_gradient(own, backend.here(own), whole, local)
+        out, low = [], 0
+        for c, part in zip(configurations, parts, strict=True):
+            forces, strain = xp.zeros((c.n_atoms, 3)), xp.zeros(6)
+            pulls = gradient[low : low + part.n_pairs]
+            low += part.n_pairs
+            place = part.first, part.neighbor, part.vector
+            add_forces(0, *place, pulls, forces, strain)
+            out.append((forces, strain))
+        return out
+
     def pair_gradient(
         self, own: IntArray, species: IntArray, pairs: Pairs, local: LocalFunction
     ) -> FloatArray:
@@ -343,6 +369,16 @@ class PowerSpectrum:
     @cached_property
     def _neighbors(self) -> NeighborList:
         return NeighborList(self.cutoff, backend=self._parts.backend)
+
+    @cached_property
+    def _lists(self) -> list[NeighborList]:
+        return []
+
+    def _list(self, place: int) -> NeighborList:
+        """Return the list of a place in batches, which remembers who was there last."""
+        while len(self._lists) <= place:
+            self._lists.append(NeighborList(self.cutoff, backend=self._parts.backend))
+        return self._lists[place]
 
     @cached_property
     def _channels(self) -> Channels:

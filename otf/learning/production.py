@@ -52,7 +52,7 @@ class ProductionPotential:
         self.n_flagged = 0
         self.n_calls = 0  # of a reference: never
         self.generation = 0  # the model never changes
-        self._distances = DistanceGate(backend=model.backend)
+        self._gates: list[DistanceGate] = []  # one for each place in a batch
 
     @property
     def cutoff(self) -> float:
@@ -73,19 +73,23 @@ class ProductionPotential:
         Untrusted
             When atoms overlap, or the spilling is too large and ``stop`` was asked for.
         """
-        return [self._predict(c, step) for c in configurations]
+        while len(self._gates) < len(configurations):
+            self._gates.append(DistanceGate(backend=self.model.backend))
+        for gate, c in zip(self._gates, configurations, strict=False):
+            gate.require(c)
+        looks = step % self.check_interval == 0
+        found = self.model.predict_batch(configurations, measured=looks)
+        if looks:
+            for c, prediction in zip(configurations, found, strict=True):
+                self._look(c, prediction, step)
+        return found
 
-    def _predict(self, c: Configuration, step: int) -> Prediction:
-        self._distances.require(c)
-        if step % self.check_interval:
-            return self.model.predict(c)
-        prediction = self.model.predict_measured(c)
-        assert prediction.uncertainty is not None  # it was asked for
+    def _look(self, c: Configuration, prediction: Prediction, step: int) -> None:
+        assert prediction.uncertainty is not None  # it was measured
         spilling = prediction.uncertainty.spilling
-        known = (spilling <= self.max_spilling).all()
-        if not self.model.backend.watch.holds(known):
-            self._flag(c, step, self.model.backend.host(spilling))
-        return prediction
+        backend = self.model.backend
+        if not backend.watch.holds((spilling <= self.max_spilling).all()):
+            self._flag(c, step, backend.host(spilling))
 
     def _flag(self, c: Configuration, step: int, spilling: FloatArray) -> None:
         found, allowed = spilling.max(), self.max_spilling

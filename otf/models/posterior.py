@@ -21,6 +21,8 @@ from otf.models.forms import Direct, form_of, products
 from otf.potential import Prediction, Uncertainty
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import Descriptor, Environments, LocalFunction
     from otf.kernels import Backend, Device
@@ -113,13 +115,57 @@ class KernelPosterior:
         """Return a prediction with what ``local_uncertainty`` says of its atoms."""
         return self._predict(configuration, self.gauge)
 
+    def predict_batch(
+        self, configurations: Sequence[Configuration], *, measured: bool = False
+    ) -> list[Prediction]:
+        """Return what ``predict``, or ``predict_measured``, says of each configuration.
+
+        Those with fewer atoms than are evaluated together anyway are evaluated at once;
+        the last bits then depend on what they are evaluated with.
+        """
+        gauge = self.gauge if measured else None
+        small = [
+            k for k, c in enumerate(configurations) if c.n_atoms < self.backend.chunk
+        ]
+        if len(small) < 2 or not isinstance(self.descriptor, PairDescriptor):
+            return [self._predict(c, gauge) for c in configurations]
+        together = [configurations[k] for k in small]
+        found = _Found(*self.backend.xp.zeros((3, sum(c.n_atoms for c in together))))
+        pulls = self.descriptor.evaluate_batch(
+            together, self._contraction(found, gauge)
+        )
+        out: dict[int, Prediction] = {}
+        low = 0
+        for k, c, (forces, strain) in zip(small, together, pulls, strict=True):
+            part = _Found(*(x[low : low + c.n_atoms] for x in found))
+            out[k] = self._assembled(c, part, forces, strain, is_measured=measured)
+            low += c.n_atoms
+        return [
+            out[k] if k in out else self._predict(c, gauge)
+            for k, c in enumerate(configurations)
+        ]
+
     def _predict(
         self, configuration: Configuration, gauge: Gauge | None = None
     ) -> Prediction:
-        backend = self.backend
-        found = _Found(*backend.xp.zeros((3, configuration.n_atoms)))
+        found = _Found(*self.backend.xp.zeros((3, configuration.n_atoms)))
         contract = self._contraction(found, gauge)
         forces, strain = self.descriptor.evaluate(configuration, contract)
+        return self._assembled(
+            configuration, found, forces, strain, is_measured=gauge is not None
+        )
+
+    def _assembled(
+        self,
+        configuration: Configuration,
+        found: _Found,
+        forces: FloatArray,
+        strain: FloatArray,
+        *,
+        is_measured: bool,
+    ) -> Prediction:
+        """Return a prediction from what is learned and what is not."""
+        backend = self.backend
         energy = found.energies.sum() + self.elements.total(configuration)
         if not isinstance(self.baseline, NoBaseline):
             known = self._known(configuration)
@@ -130,9 +176,9 @@ class KernelPosterior:
             energy=energy,
             forces=forces,
             stress=stress_of(strain, configuration),
-            uncertainty=None
-            if gauge is None
-            else Uncertainty(local=found.local, spilling=found.spilling),
+            uncertainty=Uncertainty(local=found.local, spilling=found.spilling)
+            if is_measured
+            else None,
         )
         # Positions on the host want an answer there.
         asked_here = not isinstance(configuration.positions, np.ndarray)

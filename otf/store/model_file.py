@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from otf.configuration import FloatArray
     from otf.potential import Arrays
 
-VERSION, MINOR = 1, 1
+VERSION, MINOR = 1, 2
 _FORMAT = "otf-md model"
 _ARRAYS = "arrays"
 _PROOF = "proof"
 _METADATA = "metadata"
+_SHOWN = 3  # faults of a damaged file
 # The unit of a dataset by the last part of its name, written as its attribute.
 _UNITS = {
     "cell": "angstrom",
@@ -234,6 +235,7 @@ def _read(source: Path | BinaryIO, path: Path) -> ModelFile:
             names = [_ARRAYS, *_proof_names(file)]
             groups = {name: _read_group(file[name]) for name in names}
             intact = int(file.attrs["checksum"]) == _checksum(text, groups)
+            faults = [fault for name in names for fault in _faults(file[name])]
             metadata = json.loads(text)
             proof = [_frame(groups[name]) for name in names[1:]]
     except StoreError:
@@ -243,8 +245,9 @@ def _read(source: Path | BinaryIO, path: Path) -> ModelFile:
         raise StoreError(
             f"{path}: is no model file, or is damaged or cut short ({reason})"
         ) from error
-    if not intact:
-        raise StoreError(f"{path}: is damaged (checksum); take another copy")
+    if faults or not intact:
+        where = "; ".join(faults[:_SHOWN]) or "its checksum is another"
+        raise StoreError(f"{path}: is damaged ({where}); take another copy")
     return ModelFile(groups[_ARRAYS], metadata, proof, form)
 
 
@@ -346,9 +349,39 @@ def _write_group(group: h5py.Group, arrays: Arrays) -> None:
             group[name].attrs["text"] = value.dtype.str
         else:
             group[name] = value
-        unit = _UNITS.get(name.rpartition("/")[2])
+        group[name].attrs["checksum"] = checksum({name: value})
+        unit = _unit_of(name)
         if unit is not None:
             group[name].attrs["unit"] = unit
+
+
+def _unit_of(name: str) -> str | None:
+    return _UNITS.get(name.rpartition("/")[2])
+
+
+def _value(node: h5py.Dataset) -> NDArray[np.generic]:
+    value = np.asarray(node[()])
+    if "text" in node.attrs:
+        value = np.char.decode(value, "utf-8").astype(node.attrs["text"])
+    return value
+
+
+def _faults(group: h5py.Group) -> list[str]:
+    """Return what disagrees, a few words for each dataset; first versions say less."""
+    out = []
+
+    def look(name: str, node: h5py.Dataset | h5py.Group) -> None:
+        if not isinstance(node, h5py.Dataset):
+            return
+        unit, here = node.attrs.get("unit"), _unit_of(name)
+        if unit is not None and here is not None and unit != here:
+            out.append(f"{node.name} is in {unit}, not {here}")
+        known = node.attrs.get("checksum")
+        if known is not None and int(known) != checksum({name: _value(node)}):
+            out.append(f"{node.name} has another checksum")
+
+    group.visititems(look)
+    return out
 
 
 def _read_group(group: h5py.Group) -> dict[str, NDArray[np.generic]]:
@@ -356,10 +389,7 @@ def _read_group(group: h5py.Group) -> dict[str, NDArray[np.generic]]:
 
     def take(name: str, node: h5py.Dataset | h5py.Group) -> None:
         if isinstance(node, h5py.Dataset):
-            value = np.asarray(node[()])
-            if "text" in node.attrs:
-                value = np.char.decode(value, "utf-8").astype(node.attrs["text"])
-            out[name] = value
+            out[name] = _value(node)
 
     group.visititems(take)
     return out
