@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,9 +26,10 @@ from otf.build import (
 )
 from otf.build_baseline import require_sound_baseline
 from otf.deploy.saved_model import save_model
+from otf.dynamics.ahead import pace, steps_ahead
 from otf.dynamics.constraints import temperature
 from otf.dynamics.sampler import evaluate
-from otf.errors import InputError, OTFError, RunStopped, StoreError
+from otf.errors import InputError, RunStopped, StoreError
 from otf.kernels import load
 from otf.learning.potential import LearningPotential
 from otf.learning.queue import under
@@ -387,9 +389,12 @@ def _go(parts: _Parts, state: State, prediction: Prediction) -> Outcome:
         if (reason := parts.stop.reason()) is not None:
             _save(parts, state, prediction)
             return _stopped(parts, state, reason)
-        # In vain are at most a quarter of the steps between two that need a look.
-        n_ahead = min(parts.poll, 1 + n_sound // 4, parts.schedule.steps - state.step)
-        trail = _ahead(parts, state, prediction, n_ahead) if n_ahead > 1 else []
+        n_ahead = pace(n_sound, min(parts.poll, parts.schedule.steps - state.step))
+        trail = []
+        if n_ahead > 1:
+            step = partial(_moved, parts)
+            watch = parts.backend.watch
+            trail = steps_ahead(step, state, prediction, n_ahead, watch)
         for state, prediction in trail:
             _note(parts, state, prediction)
         n_sound += len(trail)
@@ -398,19 +403,6 @@ def _go(parts: _Parts, state: State, prediction: Prediction) -> Outcome:
             state, prediction = _step(parts, state, prediction)
         _show(parts, state, prediction)
     return _finish(parts, state, prediction)
-
-
-def _ahead(
-    parts: _Parts, state: State, prediction: Prediction, n_steps: int
-) -> list[tuple[State, Prediction]]:
-    """Return what steps lead to, up to the first that takes too much for granted."""
-    trail: list[tuple[State, Prediction]] = []
-    with parts.backend.watch.ahead() as ahead, suppress(OTFError):
-        for _ in range(n_steps):
-            state, prediction = _moved(parts, state, prediction)
-            ahead.stepped()
-            trail.append((state, prediction))
-    return trail[: ahead.count_sound()]
 
 
 def _moved(
