@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,7 @@ class WithPairsOfGhosts(Domain):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.n_own = self.npairs
+        self.n_own, self.natomneigh = self.npairs, self.nlistatoms + 4
         ghosts = np.arange(self.nlistatoms, self.nlistatoms + 4, dtype=np.int32)
         self.iatoms = np.concatenate([self.iatoms, ghosts])
         self.pair_i = np.concatenate([self.pair_i, ghosts])
@@ -231,6 +232,38 @@ def test_pairs_of_ghosts_are_nobodys_business(model):
     found, plain = (domain_of(c, style, make=m) for m in (WithPairsOfGhosts, Domain))
     np.testing.assert_array_equal(found.f, plain.f)
     assert found.energy == plain.energy
+
+
+def test_a_release_that_hides_its_list_is_refused(model):
+    class Hidden(Domain):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.natomneigh = 0
+
+    with pytest.raises(InputError, match="does not tell a model which atoms"):
+        domain_of(STRUCTURES["slab"], LammpsModel(model), make=Hidden)
+
+
+def test_a_release_that_drops_forces_of_a_list_with_gaps_is_refused(model):
+    class Old:
+        """Hands on all but what the release did not have."""
+
+        def __init__(self, *arguments, make):
+            self._domain = make(*arguments)
+
+        def __getattr__(self, name):
+            if name == "nlocal":
+                raise AttributeError(name)
+            return getattr(self._domain, name)
+
+        def __setattr__(self, name, value):
+            to = self if name == "_domain" else self._domain
+            object.__setattr__(to, name, value)
+
+    c, style = STRUCTURES["triclinic"], LammpsModel(model)
+    domain_of(c, style, make=partial(Old, make=Domain))
+    with pytest.raises(InputError, match="drops forces where the list"):
+        domain_of(c, style, make=partial(Old, make=ShuffledList))
 
 
 class NoAtoms:

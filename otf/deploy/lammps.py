@@ -20,7 +20,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from otf.deploy.lammps_domain import predicted
-from otf.errors import OTFError
+from otf.errors import InputError, OTFError
 from otf.neighbors import Pairs
 from otf.store.model_file import verify
 
@@ -155,8 +155,8 @@ class LammpsModel:
 class ElementName(str):
     """A symbol whose bytes stay.
 
-    The glue of LAMMPS releases up to 2024 points to the bytes of ``encode`` after they
-    are gone, which ends with 'Incorrect args for pair coefficients'.
+    Earlier releases of LAMMPS, such as that of 28 March 2023, point to the bytes of
+    ``encode`` after they are gone: 'Incorrect args for pair coefficients'.
     """
 
     _bytes: dict[str, bytes] = {}  # noqa: RUF012 - one for all names, on purpose
@@ -197,12 +197,18 @@ def read_pairs(data: PairData, backend: Backend) -> tuple[IntArray, IntArray, Pa
     Local atoms are those of LAMMPS' list, in its order. Pairs of ghosts, which a list
     made with the option for them has after the others, are left out.
 
+    Raises
+    ------
+    InputError
+        When LAMMPS does not tell the list, or would drop forces of it.
+
     Notes
     -----
-    Pairs are counted, since KOKKOS hands out the integers ``numneighs`` as if they were
-    floating-point numbers. Arrays of no length cannot be asked for.
+    Pairs are counted, since the ``numneighs`` of KOKKOS are integers of the host, read
+    as floating-point numbers of the device. Arrays of no length cannot be asked for.
     """
     xp, n = backend.xp, data.nlistatoms
+    require_list(data)
     atoms = data.iatoms[:n]
     species = data.elems.astype(np.int64)
     own = backend.host(species[atoms])
@@ -224,6 +230,29 @@ def read_pairs(data: PairData, backend: Backend) -> tuple[IntArray, IntArray, Pa
             distance=xp.sqrt((vector**2).sum(axis=1)),
         ),
     )
+
+
+def require_list(data: PairData) -> None:
+    """Refuse earlier releases, such as that of 28 March 2023, where they are wrong.
+
+    Raises
+    ------
+    InputError
+        When KOKKOS hides the list, or forces on some atoms of it are dropped.
+    """
+    mend = "use a newer release of LAMMPS, that of 4 July 2026 does it right"
+    n = data.nlistatoms
+    if data.natomneigh < n:
+        raise InputError(
+            "this LAMMPS does not tell a model which atoms are in the list of its pair "
+            f"style: {mend}, or leave out KOKKOS"
+        )
+    # Those releases know no nlocal, and take pairs of atoms n and beyond for ghosts'.
+    if not hasattr(data, "nlocal") and int(data.iatoms[:n].max()) >= n:
+        raise InputError(
+            "this LAMMPS drops forces where the list of a pair style leaves out atoms, "
+            f"as with pair_style hybrid: {mend}"
+        )
 
 
 def _give_energies(data: PairData, energies: FloatArray) -> None:

@@ -35,9 +35,10 @@ class PairData(Protocol):
 
     Attributes
     ----------
-    ntotal, nlistatoms, npairs : atoms with ghosts, atoms of the list, pairs
+    ntotal, nlistatoms, natomneigh, npairs : atoms with ghosts, atoms of the list, the
+        same with those ghosts that have pairs, pairs
     elems : (ntotal,) index of every atom's element
-    iatoms : (nlistatoms or more,) atoms of the list, those of ghosts after the others
+    iatoms : (natomneigh,) atoms of the list, ghosts after the others
     pair_i, jatoms : (npairs,) atoms of every pair, in the order of ``iatoms``
     rij : (npairs, 3) angstrom, from i to j
     eflag : not 0 when the energy is asked for
@@ -47,6 +48,7 @@ class PairData(Protocol):
 
     ntotal: int
     nlistatoms: int
+    natomneigh: int
     npairs: int
     elems: IntArray
     iatoms: IntArray
@@ -105,7 +107,8 @@ class Domain:
     ) -> None:
         here, local = backend.here, np.arange(n_local)
         i, j = _pairs(positions, n_local, cutoff)
-        self.ntotal, self.nlistatoms, self.npairs = len(positions), n_local, len(i)
+        self.ntotal, self.npairs = len(positions), len(i)
+        self.nlistatoms = self.natomneigh = self.nlocal = n_local
         self.eflag = 1
         self.elems = here(elements.astype(np.int32))
         self.iatoms = here(local.astype(np.int32))
