@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from otf.calculators.caller import Caller, CallFailed, WorkerLost
 from otf.calculators.serving import one_line
-from otf.calculators.worker import PATIENCE, Worker
+from otf.calculators.worker import PATIENCE, START, Worker
 from otf.errors import InputError, ReferenceFailure
 from otf.store.labels import label_key
 
@@ -75,16 +75,22 @@ class Remote:
         Of any kind; this package must be installed where it runs functions.
     order
         What is built there; its directory must be reached from there.
-    time_limit
-        Seconds a call may take; None for no limit.
+    time_limit, start_limit
+        Seconds a call, and the start of its process, may take (see ``Worker``).
     """
 
     def __init__(
-        self, executor: Executor, order: Order, *, time_limit: float | None = None
+        self,
+        executor: Executor,
+        order: Order,
+        *,
+        time_limit: float | None = None,
+        start_limit: float = START,
     ) -> None:
         self._executor = executor
         self._order = order
         self._time_limit = time_limit
+        self._start_limit = start_limit
         self._interrupted = threading.Event()
         self._token = None
         if order.directory is not None:
@@ -114,7 +120,13 @@ class Remote:
         try:
             future = self._executor.submit(
                 compute_there,
-                Request(self._order, configuration, attempt, self._time_limit),
+                Request(
+                    self._order,
+                    configuration,
+                    attempt,
+                    self._time_limit,
+                    self._start_limit,
+                ),
                 self._token,
                 list(sys.path),
             )
@@ -150,13 +162,15 @@ class Request:
     order : what is built
     configuration : what is computed; None for building only
     attempt : rung of the code's ladder
-    time_limit : seconds, None for no limit
+    time_limit : seconds of the call, None for no limit
+    start_limit : seconds until the process is ready
     """
 
     order: Order
     configuration: Configuration | None
     attempt: int
     time_limit: float | None
+    start_limit: float
 
 
 def compute_there(
@@ -179,7 +193,11 @@ def compute_there(
     """
     end_with_parent()
     sys.path.extend(folder for folder in path if folder not in sys.path)
-    worker = Worker(request.order, time_limit=request.time_limit)
+    worker = Worker(
+        request.order,
+        time_limit=request.time_limit,
+        start_limit=request.start_limit,
+    )
     try:
         with _while_asked(worker, token):
             if request.configuration is None:

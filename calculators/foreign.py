@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from otf.calculators import gpaw
 from otf.calculators.code import Code
 from otf.calculators.registry import spaced
+from otf.calculators.worker import START, last_words
 from otf.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
     from otf.calculators.code import Calculator
 
 _ASK = """
-import sys
+import json, sys
+sys.path.extend(json.loads(sys.argv[2]))
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 import ase
@@ -40,6 +45,7 @@ def foreign_code(
     directory: Path | None = None,
     ladder: Sequence[Mapping[str, object]] = (),
     kpoint_spacing: float | None = None,
+    limit: float = START,
 ) -> Code:
     """Return the entry of a calculator that only another interpreter can import.
 
@@ -53,6 +59,8 @@ def foreign_code(
         See :func:`otf.calculators.registry.make_calculator`.
     python
         The interpreter.
+    limit
+        Seconds the import may take.
 
     Raises
     ------
@@ -67,22 +75,11 @@ def foreign_code(
             f'with another python the calculator is named as "module:Class", got '
             f"{name!r} (input file: [reference] calculator)"
         )
-    try:
-        answer = subprocess.run(
-            [python, "-c", _ASK, module],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise InputError(
-            f"{python!r} cannot be run: {error} (input file: [reference] python)"
-        ) from error
+    answer = try_import(module, python, limit=limit)
     if answer.returncode:
-        last = answer.stderr.strip().rpartition("\n")[2]
         raise InputError(
-            f"{python!r} cannot import {module!r}: {last} (input file: [reference])"
+            f"{python!r} cannot import {module!r}"
+            f"{last_words(answer.stderr.encode())} (input file: [reference])"
         )
     entry = Code(
         name=name,
@@ -102,6 +99,59 @@ def foreign_code(
         ladder=entry.ladder or gpaw.LADDER,
         raised=gpaw.raised,
     )
+
+
+def try_import(
+    module: str, python: str = sys.executable, *, limit: float = START
+) -> subprocess.CompletedProcess[str]:
+    """Import a module in a process of its own, which prints its version and ASE's.
+
+    A module may hang or crash when it is imported: whoever asks this first does not.
+    Of an import that fails in another way the answer has the exit code and the words.
+
+    Parameters
+    ----------
+    module
+        Its name.
+    python
+        The interpreter; ours finds what this process finds.
+    limit
+        Seconds the import may take.
+
+    Raises
+    ------
+    InputError
+        When the interpreter cannot be run, or the import crashes or takes longer.
+    """
+    ours = python == sys.executable
+    # Our folders would hide packages of another Python.
+    path = sys.path if ours else []
+    cannot = f"{'this Python' if ours else repr(python)} cannot import {module!r}"
+    try:
+        answer = subprocess.run(
+            [python, "-c", _ASK, module, json.dumps(path)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(
+            f"{cannot} within {limit:g} s{last_words(error.stderr or b'')} "
+            "(input file: [reference] start_limit_s)"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{python!r} cannot be run: {error.strerror} (input file: [reference] "
+            "python)"
+        ) from error
+    if answer.returncode < 0:
+        raise InputError(
+            f"{cannot}: it died ({signal.Signals(-answer.returncode).name})"
+            f"{last_words(answer.stderr.encode())} (input file: [reference] calculator)"
+        )
+    return answer
 
 
 def _elsewhere(**arguments: object) -> Calculator:

@@ -35,6 +35,7 @@ from otf.calculators import (
     vasp,
 )
 from otf.calculators.code import Calculator, Code
+from otf.calculators.serving import one_line
 from otf.errors import InputError
 
 if TYPE_CHECKING:
@@ -208,9 +209,9 @@ def imported(
             f"calculator {name!r} needs the package {package!r}, which is not "
             f"installed here: pip install {package}"
         ) from error
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # modules raise whatever they like
         raise InputError(
-            f"calculator {name!r} cannot be imported: {error} "
+            f"calculator {name!r} cannot be imported: {one_line(error)} "
             "(input file: [reference] calculator)"
         ) from error
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from otf.calculators.serving import Answer
 
 PATIENCE = 5.0  # seconds a process is given to end itself
-# Seconds a process is given to be ready, where one calculation is given less: a busy
-# file system makes a start of minutes of one of a second.
-START = 120.0
+# Seconds a process is given to be ready: a busy file system makes a start of minutes
+# of one of a second.
+START = 300.0
+LAST_LINES, LAST_LENGTH = 3, 300  # of what a process that is gone has printed
 FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # no code ends itself like this
 
 
@@ -65,6 +67,14 @@ class Order:
     restart: bool = False
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """How long an answer may take, None for ever, and the key that says so."""
+
+    key: str
+    seconds: float | None
+
+
 class Worker:
     """A calculator in a process of its own (see the protocol ``Caller``).
 
@@ -74,16 +84,26 @@ class Worker:
         What it builds.
     time_limit
         Seconds a call may take; None for no limit.
+    start_limit
+        Seconds the process may take to be ready: imports, and the calculator built.
 
     Attributes
     ----------
     n_started : processes so far
     """
 
-    def __init__(self, order: Order, *, time_limit: float | None = None) -> None:
+    def __init__(
+        self,
+        order: Order,
+        *,
+        time_limit: float | None = None,
+        start_limit: float = START,
+    ) -> None:
         self.order = order
         self.time_limit = time_limit
+        self.start_limit = start_limit
         self.n_started = 0
+        self._printed: BinaryIO | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
@@ -95,12 +115,13 @@ class Worker:
         InputError
             When the code refuses its arguments, or the interpreter cannot be run.
         CallFailed
-            When the process dies before it is ready.
+            When the process dies before it is ready, or is not ready in time.
         """
         if self._process is not None:
             return
         near, far = socket.socketpair()
-        with far, self._log() as log:
+        self._printed = log = self._log()
+        with far:
             try:
                 self._process = subprocess.Popen(
                     [*self._command(), str(far.fileno())],
@@ -118,14 +139,20 @@ class Worker:
                 ) from error
         self.n_started += 1
         self._connection = Connection(near.detach())
-        limit = self.time_limit
-        self._ask(self._plain_order(), None if limit is None else max(limit, START))
+        try:
+            self._ask(self._plain_order(), _Limit("start_limit_s", self.start_limit))
+        except CallFailed:
+            self.close()
+            raise
 
     def call(self, configuration: Configuration, attempt: int) -> Results:
         """Return the results of one call (see the protocol)."""
         self.start()
         try:
-            return self._ask((attempt, structure_of(configuration)), self.time_limit)
+            return self._ask(
+                (attempt, structure_of(configuration)),
+                _Limit("time_limit_s", self.time_limit),
+            )
         except CallFailed:
             self.close()
             raise
@@ -134,6 +161,9 @@ class Worker:
         """Ask the process to end, and end it with all it started if it does not."""
         process, self._process = self._process, None
         connection, self._connection = self._connection, None
+        printed, self._printed = self._printed, None
+        if printed is not None:
+            printed.close()
         if process is None or connection is None:
             return
         with contextlib.suppress(OSError):
@@ -150,18 +180,19 @@ class Worker:
         if process is not None and process.poll() is None:
             end_tree(process)
 
-    def _ask(self, request: object, limit: float | None) -> Results:
+    def _ask(self, request: object, limit: _Limit) -> Results:
         """Send a request and wait for its answer."""
         process, connection = self._process, self._connection
         assert process is not None  # it was started
         assert connection is not None  # likewise
         try:
             connection.send(request)
-            if not connection.poll(limit):
+            if not connection.poll(limit.seconds):
                 end_tree(process)
                 raise CallFailed(
-                    f"no answer within {limit:g} s (input file: [reference] "
-                    "time_limit_s); the code and all it had started were ended"
+                    f"no answer within {limit.seconds:g} s (input file: [reference] "
+                    f"{limit.key}); the code and all it had started were ended"
+                    f"{self._last_words()}"
                 )
             word, content = connection.recv()
         except (EOFError, OSError) as error:
@@ -198,16 +229,12 @@ class Worker:
             "restart": order.restart,
         }
 
-    @property
-    def _log_path(self) -> Path | None:
-        directory = self.order.directory
-        return None if directory is None else directory / "worker.log"
-
     def _log(self) -> BinaryIO:
         """Return where the process prints to."""
-        path = self._log_path or Path(os.devnull)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb")
+        if self.order.directory is None:
+            return tempfile.TemporaryFile()
+        self.order.directory.mkdir(parents=True, exist_ok=True)
+        return (self.order.directory / "worker.log").open("w+b")
 
     def _obituary(self, process: subprocess.Popen[bytes]) -> str:
         """Return how the process ended and what it printed last."""
@@ -215,11 +242,22 @@ class Worker:
         how = f"exit code {code}"
         if code is not None and code < 0:
             how = signal.Signals(-code).name
-        last = ""
-        if self._log_path is not None and self._log_path.exists():
-            text = self._log_path.read_text(errors="replace").strip()
-            last = text.rpartition("\n")[2][-200:]
-        return f"its process died ({how}){': ' if last else ''}{last}"
+        return f"its process died ({how}){self._last_words()}"
+
+    def _last_words(self) -> str:
+        """Return the last lines a process that has ended printed, in one."""
+        if self._printed is None:
+            return ""
+        self._printed.seek(0)
+        return last_words(self._printed.read())
+
+
+def last_words(printed: bytes) -> str:
+    """Return the last lines of what a process printed, in one; empty without any."""
+    text = printed.decode(errors="replace")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    told = " | ".join([line for line in lines if line][-LAST_LINES:])
+    return f": {told[-LAST_LENGTH:]}" if told else ""
 
 
 def structure_of(configuration: Configuration) -> dict[str, object]:

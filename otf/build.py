@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from otf.build_pool import build_pool
 from otf.calculators.baseline import calculator_baseline
 from otf.calculators.caller import InProcess
 from otf.calculators.electrons import ElectronShelf
-from otf.calculators.foreign import foreign_code
+from otf.calculators.foreign import foreign_code, try_import
 from otf.calculators.reference import Reference
 from otf.calculators.registry import IN_PROCESS, make_calculator
 from otf.calculators.worker import Order, Worker
@@ -331,7 +332,12 @@ def build_code(section: ReferenceSection, directory: Path | None = None) -> Code
             directory=directory,
             ladder=section.retry_arguments,
             kpoint_spacing=section.kpoint_spacing_per_A,
+            limit=section.start_limit_s,
         )
+    module, colon, _ = section.calculator.partition(":")
+    if colon and module not in sys.modules:
+        # It may hang or crash, which this process must not.
+        try_import(module, limit=section.start_limit_s)
     return make_calculator(
         section.calculator,
         section.arguments,
@@ -353,7 +359,11 @@ def _caller(section: ReferenceSection, code: Code, directory: Path) -> Caller:
     """Return a process for the code, or this one for the potentials of the tests."""
     if code.name in IN_PROCESS and section.time_limit_s is None:
         return InProcess(code)
-    return Worker(_order(section, code, directory), time_limit=section.time_limit_s)
+    return Worker(
+        _order(section, code, directory),
+        time_limit=section.time_limit_s,
+        start_limit=section.start_limit_s,
+    )
 
 
 def _order(section: ReferenceSection, code: Code, directory: Path) -> Order:

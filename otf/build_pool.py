@@ -51,9 +51,10 @@ def build_pool(
         )
 
     def caller(mine: Order) -> Interruptible:
+        call, start = section.time_limit_s, section.start_limit_s
         if cluster is None:
-            return Worker(mine, time_limit=section.time_limit_s)
-        return Remote(cluster.executor, mine, time_limit=section.time_limit_s)
+            return Worker(mine, time_limit=call, start_limit=start)
+        return Remote(cluster.executor, mine, time_limit=call, start_limit=start)
 
     def lane(number: int) -> Lane:
         root = order.directory

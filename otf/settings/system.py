@@ -80,6 +80,11 @@ class Reference(Section):
         "with everything it started, and counts as failed.",
         examples=[3600.0],
     )
+    start_limit_s: Positive = Field(
+        default=300.0,
+        description="Seconds the calculator may take to be imported and built, by each "
+        "process of it.",
+    )
     cache: Text | None = Field(
         default=None,
         description="Folder of labels all runs share, relative to the input file: a "
