@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from otf.calculators.serving import evaluate, one_line
+from otf.errors import InputError
 
 if TYPE_CHECKING:
     from otf.calculators.code import Calculator, Code
@@ -57,9 +59,41 @@ class Caller(Protocol):
         """
         ...
 
+    def version(self) -> str:
+        """Return the version of the code, where that runs.
+
+        Raises
+        ------
+        CallFailed
+            When the code does not tell it.
+        InputError
+            When the code refuses its arguments.
+        """
+        ...
+
     def close(self) -> None:
         """End the calculator and whatever process it holds."""
         ...
+
+
+def introduced(code: Code, caller: Caller) -> Code:
+    """Return a code with its version, also where only a run of the program tells it.
+
+    Raises
+    ------
+    InputError
+        When it does not.
+    """
+    if code.ask_version is None:
+        return code
+    try:
+        return replace(code, version=caller.version())
+    except CallFailed as error:
+        caller.close()
+        raise InputError(
+            f"{code.name} does not tell its version: {error} (input file: "
+            "[reference.arguments] command)"
+        ) from error
 
 
 class InProcess:
@@ -88,6 +122,14 @@ class InProcess:
             reason = self._reason(error)
             self.close()
             raise CallFailed(reason) from error
+
+    def version(self) -> str:
+        """Return the version of the code (see the protocol)."""
+        if self.code.ask_version is None:
+            return self.code.version
+        if self._calculator is None:
+            self._build(0)
+        return self.code.ask_version(self._calculator)
 
     def close(self) -> None:
         """End the calculator; a shell that has died cannot even say goodbye."""

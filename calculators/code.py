@@ -141,7 +141,9 @@ class Code:
     raised : returns arguments with the cutoff times a factor, None without a cutoff
     gamma_only : no k points, so cells of different size do not belong together
     notice : one sentence on what the numbers are worth; empty for none
-    checksums : file name -> SHA-256 of every pseudopotential or parameter file
+    checksums : file name -> checksum of every pseudopotential or parameter file
+    ask_version : runs the program of a calculator for the version only its output
+        tells; None where ``version`` has it
     """
 
     name: str
@@ -161,6 +163,7 @@ class Code:
     gamma_only: bool = False
     notice: str = ""
     checksums: Mapping[str, str] = field(default_factory=dict)
+    ask_version: Callable[[Calculator], str] | None = None
 
     @property
     def takes_electrons(self) -> bool:

@@ -104,6 +104,10 @@ class Remote:
         """Return the results of one call (see the protocol)."""
         return self._ask(configuration, attempt)
 
+    def version(self) -> str:
+        """Return the version of the code, asked there (see the protocol)."""
+        return str(self._ask(None, 0)["version"])
+
     def close(self) -> None:
         """Do nothing: the process there ended with its call."""
 
@@ -160,7 +164,7 @@ class Request:
     Attributes
     ----------
     order : what is built
-    configuration : what is computed; None for building only
+    configuration : what is computed; None for building it and telling its version
     attempt : rung of the code's ladder
     time_limit : seconds of the call, None for no limit
     start_limit : seconds until the process is ready
@@ -201,8 +205,7 @@ def compute_there(
     try:
         with _while_asked(worker, token):
             if request.configuration is None:
-                worker.start()
-                return "results", {}
+                return "results", {"version": worker.version()}
             return "results", worker.call(request.configuration, request.attempt)
     except WorkerLost as error:
         return "lost", str(error)
@@ -278,6 +281,10 @@ class Repeating:
     def call(self, configuration: Configuration, attempt: int) -> Results:
         """Return the results of one call (see the protocol)."""
         return self._repeat(partial(self._caller.call, configuration, attempt))
+
+    def version(self) -> str:
+        """Return the version of the code (see the protocol)."""
+        return self._repeat(self._caller.version)
 
     def _repeat(self, act: Callable[[], _T]) -> _T:
         for loss in itertools.count(1):

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.calculators import gpaw
+from otf.calculators import gpaw, gpaw_setups
 from otf.calculators.code import Code
 from otf.calculators.registry import spaced
 from otf.calculators.worker import START, last_words
@@ -17,7 +18,6 @@ from otf.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from otf.calculators.code import Calculator
 
@@ -93,11 +93,14 @@ def foreign_code(
     if kpoint_spacing is not None:
         spaced(replace(entry, sampling=gpaw.SAMPLING), kpoint_spacing)
         arguments = gpaw.spaced_arguments(arguments, kpoint_spacing)
-    return replace(
+    filled = replace(
         entry,
         arguments=gpaw.complete(arguments, directory),
         ladder=entry.ladder or gpaw.LADDER,
         raised=gpaw.raised,
+    )
+    return gpaw.with_setups(
+        filled, gpaw_setups_elsewhere(arguments, python, limit=limit)
     )
 
 
@@ -125,11 +128,43 @@ def try_import(
     """
     ours = python == sys.executable
     # Our folders would hide packages of another Python.
-    path = sys.path if ours else []
-    cannot = f"{'this Python' if ours else repr(python)} cannot import {module!r}"
+    path = json.dumps(sys.path if ours else [])
+    who = "this Python" if ours else repr(python)
+    return _run(
+        [python, "-c", _ASK, module, path], f"{who} cannot import {module!r}", limit
+    )
+
+
+def gpaw_setups_elsewhere(
+    arguments: Mapping[str, object], python: str, *, limit: float = START
+) -> dict[str, str]:
+    """Return the checksums of the set-ups that a GPAW of another Python takes.
+
+    Raises
+    ------
+    InputError
+        When it does not know the functional, or the interpreter does not answer.
+    """
+    asked = json.dumps({k: arguments[k] for k in gpaw.SETTING if k in arguments})
+    cannot = f"{python!r} cannot list the set-ups of GPAW"
+    source = Path(gpaw_setups.__file__).read_text()
+    answer = _run([python, "-c", source, asked], cannot, limit)
+    if answer.returncode:
+        raise InputError(
+            f"{cannot}{last_words(answer.stderr.encode())} (input file: "
+            "[reference.arguments] xc)"
+        )
+    found: dict[str, str] = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+def _run(
+    command: Sequence[str], cannot: str, limit: float
+) -> subprocess.CompletedProcess[str]:
+    """Return what a Python prints; when it hangs or crashes, it ``cannot``."""
     try:
         answer = subprocess.run(
-            [python, "-c", _ASK, module, json.dumps(path)],
+            command,
             capture_output=True,
             text=True,
             errors="replace",
@@ -143,7 +178,7 @@ def try_import(
         ) from error
     except OSError as error:
         raise InputError(
-            f"{python!r} cannot be run: {error.strerror} (input file: [reference] "
+            f"{command[0]!r} cannot be run: {error.strerror} (input file: [reference] "
             "python)"
         ) from error
     if answer.returncode < 0:

@@ -6,12 +6,17 @@ needed: arguments, and their changes for a retry, travel as plain data.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ase.data import atomic_numbers
+
 from otf.calculators.code import Calculator, Code
+from otf.calculators.gpaw_setups import setups_of
 from otf.calculators.kpoints import Sampling, one_of
+from otf.calculators.serving import one_line
 from otf.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
     from otf.calculators.kpoints import Grid
 
 CLASS = "gpaw:GPAW"
+SETTING = ("xc", "setups")  # what chooses the set-ups
 LADDER = (
     {"mixer": {"backend": "pulay", "beta": 0.02, "nmaxold": 5, "weight": 50.0}},
     {
@@ -68,7 +74,7 @@ def code(arguments: Mapping[str, object]) -> Code:
     Raises
     ------
     InputError
-        When GPAW cannot be imported here.
+        When GPAW cannot be imported here, or has no set-ups.
     """
     try:
         from gpaw import GPAW
@@ -78,7 +84,7 @@ def code(arguments: Mapping[str, object]) -> Code:
             'a Python that has it, such as python = "/usr/bin/python3" '
             "(input file: [reference] python)"
         ) from error
-    return Code(
+    entry = Code(
         name="gpaw",
         version=f"gpaw {version('gpaw')}",
         arguments=complete(arguments),
@@ -86,4 +92,32 @@ def code(arguments: Mapping[str, object]) -> Code:
         ladder=LADDER,
         sampling=SAMPLING,
         raised=raised,
+    )
+    try:
+        setups = setups_of({k: arguments[k] for k in SETTING if k in arguments})
+    except Exception as error:  # of a functional it does not know, a NameError
+        raise InputError(
+            f"GPAW cannot list its set-ups: {one_line(error)} "
+            "(input file: [reference.arguments] xc)"
+        ) from error
+    return with_setups(entry, setups)
+
+
+def with_setups(entry: Code, setups: Mapping[str, str]) -> Code:
+    """Return the code with its elements, and the checksums of their set-ups.
+
+    Raises
+    ------
+    InputError
+        When there are none.
+    """
+    if not setups:
+        raise InputError(
+            "GPAW finds no set-ups of this functional and kind: install gpaw-data or "
+            "set GPAW_SETUP_PATH (input file: [reference.arguments] xc, setups)"
+        )
+    return replace(
+        entry,
+        elements=frozenset(atomic_numbers[symbol] for symbol in setups),
+        checksums=dict(setups),
     )

@@ -10,17 +10,22 @@ another code would wait for.
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ase import Atoms
 from ase.config import cfg
 from ase.data import atomic_numbers, chemical_symbols
 
+from otf.calculators.caller import CallFailed
 from otf.calculators.code import Calculator, Code, OutputFile, checksum
 from otf.calculators.kpoints import Sampling, one_of
+from otf.calculators.serving import one_line
 from otf.errors import InputError, StoreError
 from otf.store.outcar import read_outcar
 from otf.store.vasprun import read_vasprun
@@ -40,6 +45,7 @@ LADDER = (
     {"algo": "All", "nelm": 300},
 )
 COMMANDS = ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT")
+HEAD = 10_000  # characters of a file that hold the version
 TELLING = (
     "VERY BAD NEWS",
     "Fatal error",
@@ -49,6 +55,12 @@ TELLING = (
     "ERROR",
 )
 WAVES = "WAVECAR"
+# What a calculation of one atom needs to end soon; its numbers mean nothing.
+SMALLEST = {**SINGLE, "nelm": 1, "prec": "Low", "kpts": (1, 1, 1), "gamma": True}
+PROGRAM = ("command", "xc", "pp", "pp_version", "setups")
+BOX = 6.0  # angstrom
+_VERSION = re.compile(r"(?m)^\s*vasp\.(\S+)")
+_GENERATED = re.compile(r'<i\s+name=[\'"]version[\'"][^>]*>\s*([^<\s]+)')
 
 
 def output_file(name: str) -> OutputFile:
@@ -163,6 +175,46 @@ def doubt(calculator: Calculator) -> str | None:
     return None
 
 
+def version_in(folder: Path) -> str | None:
+    """Return the version that VASP wrote into OUTCAR or vasprun.xml, None without."""
+    for name, pattern in (("OUTCAR", _VERSION), ("vasprun.xml", _GENERATED)):
+        with suppress(OSError):
+            with (folder / name).open(errors="replace") as file:
+                head = file.read(HEAD)
+            if found := pattern.search(head):
+                return found[1]
+    return None
+
+
+def ask_version(calculator: Calculator, arguments: Mapping[str, object]) -> str:
+    """Compute one atom in a folder of its own, for the version VASP then writes.
+
+    Whether that calculation ends well does not matter.
+
+    Raises
+    ------
+    CallFailed
+        When VASP writes none.
+    """
+    from ase.calculators.vasp import Vasp
+
+    folder = Path(calculator.directory) / "version"
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    symbol = min(potentials(calculator), key=atomic_numbers.__getitem__)
+    atom = Atoms(symbol, cell=3 * [BOX], pbc=True)
+    given = {key: arguments[key] for key in PROGRAM if key in arguments}
+    small = Vasp(**given, **SMALLEST, directory=str(folder), txt="vasp.out")
+    trouble = "it wrote none into OUTCAR and vasprun.xml"
+    try:
+        small.calculate(atom)
+    except Exception as error:  # ASE and VASP raise whatever they like
+        trouble = one_line(error)
+    if (version := version_in(folder)) is None:
+        raise CallFailed(f"{trouble} ({folder})")
+    return f"vasp {version}"
+
+
 def set_kpoints(calculator: Calculator, grid: Grid) -> None:
     """Hand a grid with the Gamma point to the calculator."""
     calculator.set(kpts=grid, gamma=True)
@@ -192,7 +244,7 @@ def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
     """Return the registry entry.
 
     Arguments go to :class:`ase.calculators.vasp.Vasp` as they are. VASP tells its
-    version in its output only, so that is not part of the fingerprint.
+    version in its output only, so a run asks for it by a small calculation.
 
     Raises
     ------
@@ -235,6 +287,7 @@ def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
         sampling=Sampling(set_kpoints, one_of("kpts", "kspacing", "kgamma")),
         electrons={WAVES: WAVES},
         raised=raised,
+        ask_version=lambda calculator: ask_version(calculator, filled),
     )
     return with_potentials(entry)
 

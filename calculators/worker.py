@@ -157,6 +157,16 @@ class Worker:
             self.close()
             raise
 
+    def version(self) -> str:
+        """Return the version of the code, asked in the process (see the protocol)."""
+        self.start()
+        try:
+            answer = self._ask((0, None), _Limit("time_limit_s", self.time_limit))
+        except CallFailed:
+            self.close()
+            raise
+        return str(answer["version"])
+
     def close(self) -> None:
         """Ask the process to end, and end it with all it started if it does not."""
         process, self._process = self._process, None
@@ -306,9 +316,11 @@ def main() -> None:
         return
     connection.send(("ready", None))
 
-    def answer(attempt: int, structure: dict[str, object]) -> Answer:
-        configuration = Configuration.from_atoms(serving.to_atoms(structure))
+    def answer(attempt: int, structure: dict[str, object] | None) -> Answer:
         try:
+            if structure is None:
+                return "results", {"version": caller.version()}
+            configuration = Configuration.from_atoms(serving.to_atoms(structure))
             results = caller.call(configuration, attempt)
         except CallFailed as error:
             return "failed", str(error)

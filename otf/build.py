@@ -14,7 +14,7 @@ from otf.build_baseline import build_baseline, isolated_energies
 from otf.build_cell import build_barostat, with_movable_cell
 from otf.build_pool import build_pool
 from otf.calculators.baseline import calculator_baseline
-from otf.calculators.caller import InProcess
+from otf.calculators.caller import InProcess, introduced
 from otf.calculators.electrons import ElectronShelf
 from otf.calculators.foreign import foreign_code, try_import
 from otf.calculators.reference import Reference
@@ -290,9 +290,11 @@ def build_reference(
     if section.works_ahead:
         order = _order(section, code, directory)
         return build_pool(section, code, order, cache=cache, watch=watch)
+    caller = _caller(section, code, directory)
+    code = introduced(code, caller)
     return Reference(
         code,
-        caller=_caller(section, code, directory),
+        caller=caller,
         retries=section.retries,
         shelf=_shelf(section, code),
         cache=cache,

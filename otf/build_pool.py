@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from otf.calculators.caller import introduced
 from otf.calculators.clusters import make_cluster
 from otf.calculators.executor import Lane, ReferencePool, Remote, Repeating
 from otf.calculators.reference import Reference
@@ -12,6 +13,7 @@ from otf.calculators.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from otf.calculators.code import Code
     from otf.calculators.executor import Interruptible
@@ -42,7 +44,7 @@ def build_pool(
     Raises
     ------
     InputError
-        When the executor cannot be used.
+        When the executor cannot be used, or the code does not tell its version.
     """
     cluster = None
     if section.executor is not None:
@@ -56,16 +58,20 @@ def build_pool(
             return Worker(mine, time_limit=call, start_limit=start)
         return Remote(cluster.executor, mine, time_limit=call, start_limit=start)
 
-    def lane(number: int) -> Lane:
-        root = order.directory
-        directory = None if root is None else root / str(number)
-        steady = Repeating(caller(replace(order, directory=directory)))
+    def place(number: int) -> Path | None:
+        return None if order.directory is None else order.directory / str(number)
+
+    places = [place(number) for number in range(1, section.workers + 1)]
+    callers = [Repeating(caller(replace(order, directory=one))) for one in places]
+    code = introduced(code, callers[0])
+
+    def lane(steady: Repeating, directory: Path | None) -> Lane:
         reference = Reference(code, caller=steady, retries=section.retries, cache=cache)
         return Lane(reference, steady, directory)
 
     return ReferencePool(
         code,
-        [lane(number) for number in range(1, section.workers + 1)],
+        [lane(*each) for each in zip(callers, places, strict=True)],
         watch=watch,
         release=None if cluster is None else cluster.close,
     )

@@ -4,6 +4,8 @@ Debian: apt-get install --no-install-recommends quantum-espresso quantum-espress
 gpaw gpaw-data cp2k abinit abinit-data.
 """
 
+import gzip
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -20,7 +22,7 @@ from otf.calculators.registry import make_calculator
 from otf.calculators.serving import evaluate
 from otf.calculators.worker import Order, Worker
 from otf.configuration import Configuration
-from otf.errors import ReferenceFailure
+from otf.errors import InputError, ReferenceFailure
 from otf.recording import JournalBook
 from otf.store.journal import Journal
 from otf.testing import derivative, strained
@@ -246,6 +248,58 @@ def test_a_resumed_run_starts_from_the_same_electrons(
         np.testing.assert_array_equal(a.forces, b.forces)
     alone = label_of(name, given, structures[2], tmp_path / "alone")
     np.testing.assert_allclose(whole[2].forces, alone.forces, rtol=0, atol=tolerance)
+
+
+@gpaw
+def test_the_checksums_of_gpaw_are_those_its_log_prints(silicon, tmp_path):
+    given = {**GPAW_PBE, "kpts": [1, 1, 1], "convergence": {"density": 0.1}}
+    code = foreign_code("gpaw", given, PYTHON, directory=tmp_path)
+    order = Order(code.name, code.arguments, tmp_path, code.ladder, PYTHON)
+    reference = Reference(code, caller=Worker(order))
+    reference.label(silicon)
+    reference.close()
+    (printed,) = re.findall(
+        r"^\s*id: (\w+)$", (tmp_path / "gpaw.txt").read_text(), re.M
+    )
+    assert code.checksums["Si"] == printed
+
+
+@gpaw
+def test_another_set_up_file_is_another_reference(tmp_path, monkeypatch):
+    def code(**changes):
+        return foreign_code("gpaw", {**GPAW_PBE, **changes}, PYTHON)
+
+    before = code()
+    assert 57 not in before.elements  # no lanthanum in Debian's set-ups
+    with pytest.raises(InputError, match="no parameters for La"):
+        before.require_elements(frozenset({14, 57}))
+    assert code(xc="LDA").checksums["Si"] != before.checksums["Si"]
+    assert code(setups={"Ag": "11"}).checksums["Ag"] != before.checksums["Ag"]
+    assert code(setups={"Ag": ":d,4.0"}).checksums == before.checksums
+    file = next(Path("/usr/share/gpaw-setups").glob("Si.PBE.gz"))
+    text = gzip.decompress(file.read_bytes())
+    (tmp_path / "Si.PBE").write_bytes(text + b"<!-- another -->\n")
+    monkeypatch.setenv("GPAW_SETUP_PATH", f"{tmp_path}:{file.parent}")
+    after = code()
+    assert after.fingerprint() != before.fingerprint()
+    differing = {
+        s for s, mark in after.checksums.items() if mark != before.checksums[s]
+    }
+    assert differing == {"Si"}
+
+
+@gpaw
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"xc": "nonsense"}, 'NameError: Unknown functional: "nonsense"'),
+        ({"setups": "nonsense"}, "finds no set-ups"),
+    ],
+)
+def test_set_ups_gpaw_does_not_have_are_one_line(changes, words):
+    with pytest.raises(InputError, match=words) as caught:
+        foreign_code("gpaw", {**GPAW_PBE, **changes}, PYTHON)
+    assert "\n" not in str(caught.value)
 
 
 @gpaw

@@ -6,6 +6,7 @@ public layout, with the labels of ASE's EMT.
 
 import stat
 import sys
+from dataclasses import replace
 from textwrap import dedent
 
 import numpy as np
@@ -13,11 +14,16 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from otf.build import build_reference
 from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
+from otf.calculators.vasp import version_in
 from otf.calculators.worker import Order, Worker
+from otf.cli import main
 from otf.configuration import Configuration
 from otf.errors import InputError, ReferenceFailure
+from otf.settings.loading import load_settings
+from otf.store.run_reader import RunView
 
 VASP = dedent(
     """
@@ -29,7 +35,7 @@ VASP = dedent(
     from ase.io import read
     from ase.units import GPa
 
-    how = {how!r}
+    how, version = {how!r}, {version!r}
     incar = dict(
         (part.strip() for part in line.split("=", 1))
         for line in Path("INCAR").read_text().splitlines()
@@ -70,7 +76,8 @@ VASP = dedent(
         for name in ("e_fr_energy", "e_wo_entrp", "e_0_energy")
     )
     xml = "<?xml version='1.0'?><modeling>"
-    xml += "<generator><i name='version' type='string'>6.3.2</i></generator>"
+    xml += "<generator><i name='program' type='string'>vasp </i>"
+    xml += "<i name='version' type='string'>%s  </i></generator>" % version
     xml += "<kpoints>" + array("kpointlist", [[0.0, 0.0, 0.0]])
     xml += "<varray name='weights'><v> 1.0 </v></varray></kpoints>"
     xml += "<parameters><separator name='electronic'>"
@@ -83,7 +90,7 @@ VASP = dedent(
     xml += "</calculation>"
     xml += "<structure name='finalpos'>" + structure.partition(">")[2] + "</modeling>"
 
-    outcar = " vasp.6.3.2 27Jun22 (build Jul  1 2022) complex\\n\\n"
+    outcar = " vasp.%s 27Jun22 (build Jul  1 2022) complex\\n\\n" % version
     outcar += " POTCAR:    PAW_PBE Cu 22Jun2005\\n" * 2
     outcar += "   TITEL  = PAW_PBE Cu 22Jun2005\\n   VRHFIN =Cu: s1d10\\n"
     outcar += "   ions per type =               %d\\n" % n
@@ -138,9 +145,10 @@ def installed(tmp_path, monkeypatch):
     for name in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT"):
         monkeypatch.delenv(name, raising=False)
 
-    def install(how="well"):
+    def install(how="well", version="6.3.2"):
         program = tmp_path / f"vasp_{how}"
-        program.write_text(VASP.lstrip().format(python=sys.executable, how=how))
+        text = VASP.lstrip().format(python=sys.executable, how=how, version=version)
+        program.write_text(text)
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         return {**PHYSICS, "command": str(program)}
 
@@ -240,6 +248,94 @@ def test_another_potential_is_another_reference(installed, tmp_path):
     potcar = tmp_path / "potentials" / "potpaw_PBE" / "Cu" / "POTCAR"
     potcar.write_text("  PAW_PBE Cu 05Jan2001\n   11.0\n")
     assert make_calculator("vasp", given).fingerprint() != before
+
+
+INPUT = """
+[structure]
+file = "cu.xyz"
+[reference]
+calculator = "vasp"
+workers = {workers}
+[reference.arguments]
+xc = "PBE"
+encut = 300.0
+command = "{command}"
+[learning]
+initial_rattles_A = [0.05, 0.1]
+[[dynamics.stages]]
+steps = 2
+temperature_K = 300.0
+"""
+
+
+def input_file(folder, copper, command, *, workers=1):
+    copper.to_atoms().write(folder / "cu.xyz")
+    path = folder / "input.toml"
+    path.write_text(INPUT.format(command=command, workers=workers))
+    return path
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_labels_say_the_version_that_vasp_writes(installed, copper, tmp_path, workers):
+    marks = {}
+    for version in ("5.4.4.18Apr17-6-g9f103f2a35", "6.3.2"):
+        command = installed(version=version)["command"]
+        path = input_file(tmp_path, copper, command, workers=workers)
+        reference = build_reference(load_settings(path))
+        try:
+            marks[version] = reference.fingerprint(copper)
+            assert f"version: vasp {version};" in reference.description(copper) + ";"
+        finally:
+            reference.close()
+    assert len(set(marks.values())) == 2
+
+
+def test_the_labels_of_a_run_have_the_version_in_their_fingerprint(
+    installed, copper, tmp_path
+):
+    path = input_file(tmp_path, copper, installed()["command"])
+    assert main(["run", str(path)]) == 0
+    view = RunView.load(tmp_path / "run")
+    (mark,) = {label.fingerprint for label in view.labels}
+    code = make_calculator("vasp", {**PHYSICS, "command": installed()["command"]})
+    assert mark == replace(code, version="vasp 6.3.2").fingerprint()
+    # It was asked for once, aside from the labels.
+    folder = tmp_path / "run" / "reference"
+    assert len((folder / "version" / "calls").read_text().splitlines()) == 1
+    assert len((folder / "calls").read_text().splitlines()) == len(view.labels)
+
+
+@pytest.mark.parametrize("how", ["unconverged", "truncated", "cut"])
+def test_the_version_is_known_however_the_small_calculation_ends(
+    installed, reference, how
+):
+    assert reference(installed(how))._caller.version() == "vasp 6.3.2"
+
+
+def test_the_version_is_found_in_either_file(tmp_path):
+    assert version_in(tmp_path) is None
+    (tmp_path / "vasprun.xml").write_text(
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n <generator>\n'
+        '  <i name="program" type="string">vasp </i>\n'
+        '  <i name="version" type="string">5.4.4.18Apr17-6-g9f103f2a35  </i>\n'
+        '  <i name="subversion" type="string">(build Oct 2018) complex parallel </i>\n'
+    )
+    assert version_in(tmp_path) == "5.4.4.18Apr17-6-g9f103f2a35"
+    (tmp_path / "OUTCAR").write_text(
+        " vasp.6.4.2 20Jul23 (build Oct 10 2023 12:03:21) complex\n  \n"
+        " executed on             LinuxGNU date 2023.11.02  10:01:59\n"
+    )
+    assert version_in(tmp_path) == "6.4.2"
+
+
+def test_a_vasp_that_tells_no_version_is_one_line(installed, copper, tmp_path, capsys):
+    path = input_file(tmp_path, copper, installed("dies")["command"])
+    assert main(["run", str(path)]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "vasp does not tell its version" in told
+    assert "[reference.arguments] command" in told
+    assert "\n" not in told
+    assert not (tmp_path / "run" / "journal.bin").exists()
 
 
 def test_elements_without_a_potential_are_named(installed):
