@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -460,12 +460,25 @@ def restored_learning(
     return potential
 
 
-def learned_frames(
-    settings: Settings, fingerprint: str, description: str
-) -> list[tuple[Configuration, Labels]]:
-    """Return the labels of earlier runs and files the input file starts from.
+@dataclass(frozen=True, eq=False)
+class KnownLabels:
+    """Labels a run starts from.
 
-    Those of another reference come without energies, where the input file wants them.
+    Attributes
+    ----------
+    frames : structures with their labels
+    references : for each the fingerprint of the calculator that labelled it where that
+        is another than that of the run, empty otherwise
+    descriptions : what these fingerprints stand for, as far as known
+    """
+
+    frames: list[tuple[Configuration, Labels]] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    descriptions: dict[str, str] = field(default_factory=dict)
+
+
+def known_labels(settings: Settings, fingerprint: str, description: str) -> KnownLabels:
+    """Return the labels of earlier runs and files the input file starts from.
 
     Parameters
     ----------
@@ -481,7 +494,7 @@ def learned_frames(
     StoreError
         When one cannot be read.
     """
-    frames: list[tuple[Configuration, Labels]] = []
+    known = KnownLabels()
     for name in settings.learning.start_from:
         path = settings.resolve(name)
         reading = read_labelled(path)
@@ -492,13 +505,13 @@ def learned_frames(
             raise InputError(
                 f"{path} was labelled by another reference or other arguments"
                 f"{f' ({found})' if found else ''}; energies of two references do not "
-                "mix: take other labels, or learn their forces and stresses only with "
-                "learning.mix_references = true (learning.start_from)"
+                "mix: take other labels, or let each reference have energies of the "
+                "elements of its own with learning.mix_references = true "
+                "(learning.start_from)"
             )
-        frames += [
-            (c, replace(labels, energy=np.nan) if mark in foreign else labels)
-            for (c, labels), mark in zip(
-                reading.frames, reading.fingerprints, strict=True
-            )
-        ]
-    return frames
+        known.descriptions.update(reading.descriptions)
+        known.frames.extend(reading.frames)
+        known.references.extend(
+            mark if mark in foreign else "" for mark in reading.fingerprints
+        )
+    return known

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from otf.deploy.provenance import (
     record_of_calibration,
@@ -16,6 +17,7 @@ from otf.deploy.provenance import (
 )
 from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.constraints import temperature
+from otf.models.levels import level_shifts, on_one_level
 from otf.store.entries import Decision as DecisionEntry
 from otf.store.entries import Failure as FailureEntry
 from otf.store.entries import Label, Retrain
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from otf.learning.audit import Verdict
     from otf.learning.events import Decision, Failure
     from otf.learning.potential import LearningPotential
+    from otf.models.bayesian_linear import BayesianLinear
     from otf.models.interface import FitReport
     from otf.potential import Prediction
     from otf.settings import Settings
@@ -55,7 +58,7 @@ def record_of_run(
 ) -> dict[str, object]:
     """Return what the file says of a model that a run has learned."""
     model = potential.model
-    frames = [(f.configuration, f.labels) for f in model.training.frames]
+    frames, mixed = _on_one_level(model)
     temperatures = [t for s in settings.dynamics.stages for t in s.temperatures]
     report = model.report
     return {
@@ -67,6 +70,7 @@ def record_of_run(
             description=potential.reference.description(frames[-1][0]),
             temperatures=temperatures,
         ),
+        "mixed_references": mixed,
         **({} if report is None else record_of_fit(report)),
         "stress_trained": model.weights.stress > 0.0
         and any(labels.stress_mask.any() for _, labels in frames),
@@ -78,6 +82,30 @@ def record_of_run(
         "input": settings.model_dump(mode="json"),
         "versions": versions(),
     }
+
+
+def _on_one_level(
+    model: BayesianLinear,
+) -> tuple[list[tuple[Configuration, Labels]], list[dict[str, object]]]:
+    """Return what a model has learned, with energies of its own reference.
+
+    The second is how far those of every other reference were shifted.
+    """
+    names, levels = model.training.levels()
+    frames = [(f.configuration, f.labels) for f in model.training.frames]
+    species = model.descriptor.species
+    shifts = level_shifts(model.predict, frames, levels, species)
+    symbols = [chemical_symbols[z] for z in species]
+    mixed: list[dict[str, object]] = [
+        {
+            "reference": name,
+            "n_frames": int(np.count_nonzero(levels == level)),
+            "shifts": dict(zip(symbols, map(float, shifts[level]), strict=True)),
+        }
+        for level, name in enumerate(names)
+        if level
+    ]
+    return on_one_level(frames, levels, shifts, species), mixed
 
 
 class JournalBook:

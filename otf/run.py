@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.build import (
+    KnownLabels,
     build_device,
     build_learning,
     build_production,
@@ -20,7 +21,7 @@ from otf.build import (
     build_sampler,
     build_schedule,
     initial_state,
-    learned_frames,
+    known_labels,
     restored_learning,
     restored_production,
 )
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
     from otf.calculators.executor import ReferencePool
     from otf.calculators.reference import Reference
-    from otf.configuration import Configuration, Labels
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Schedule
     from otf.kernels import Backend
@@ -62,8 +62,6 @@ if TYPE_CHECKING:
     from otf.learning.production import ProductionPotential
     from otf.settings import Settings
     from otf.state import State
-
-    Frames = list[tuple[Configuration, Labels]]
 
 logger = logging.getLogger(__name__)
 
@@ -177,13 +175,13 @@ class _Beginning:
     state : the first
     reference : started already; None in production
     fingerprint : of the reference
-    frames : labels of earlier runs
+    known : labels of earlier runs
     """
 
     state: State
     reference: Reference | ReferencePool | None = None
     fingerprint: str = ""
-    frames: Frames = field(default_factory=list)
+    known: KnownLabels = field(default_factory=KnownLabels)
 
 
 @contextmanager
@@ -202,8 +200,8 @@ def _prepared(settings: Settings, progress: Progress) -> Iterator[_Beginning]:
             progress.note(f"note: {reference.code.notice}")
         fingerprint = reference.fingerprint(state.configuration)
         description = reference.description(state.configuration)
-        frames = learned_frames(settings, fingerprint, description)
-        yield _Beginning(state, reference, fingerprint, frames)
+        known = known_labels(settings, fingerprint, description)
+        yield _Beginning(state, reference, fingerprint, known)
     finally:
         reference.close()
 
@@ -229,7 +227,7 @@ def _begin(
         settings, files, start.state, progress, stop, reference=start.reference
     ) as parts:
         files.save(_unevaluated(start.state))
-        return _from_first_step(parts, start.state, start.frames)
+        return _from_first_step(parts, start.state, start.known)
 
 
 def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome:
@@ -251,7 +249,7 @@ def resume(folder: RunFolder, settings: Settings, progress: Progress) -> Outcome
         if checkpoint is None or not checkpoint.counters.get("evaluated"):
             state = initial_state(settings) if checkpoint is None else checkpoint.state
             with _assembled(settings, files, state, progress, stop) as parts:
-                return _from_first_step(parts, state, _frames_again(parts, state))
+                return _from_first_step(parts, state, _known_again(parts, state))
         state = checkpoint.state
         with _assembled(settings, files, state, progress, stop, checkpoint) as parts:
             here = parts.backend.here
@@ -350,23 +348,28 @@ def _assemble(
     )
 
 
-def _frames_again(parts: _Parts, state: State) -> Frames:
+def _known_again(parts: _Parts, state: State) -> KnownLabels:
     """Return the labels to start from, for a run killed before its first step."""
     if not isinstance(parts.potential, LearningPotential):
-        return []
+        return KnownLabels()
     reference, structure = parts.potential.reference, state.configuration
-    return learned_frames(
+    return known_labels(
         parts.settings,
         reference.fingerprint(structure),
         reference.description(structure),
     )
 
 
-def _from_first_step(parts: _Parts, state: State, frames: Frames) -> Outcome:
+def _from_first_step(parts: _Parts, state: State, known: KnownLabels) -> Outcome:
     potential = parts.potential
-    if frames and isinstance(potential, LearningPotential):
-        parts.progress.note(f"learning {len(frames)} labelled structures")
-        potential.learn(frames, state.step, start=state.configuration)
+    if known.frames and isinstance(potential, LearningPotential):
+        parts.progress.note(f"learning {len(known.frames)} labelled structures")
+        potential.learn(
+            known.frames,
+            state.step,
+            start=state.configuration,
+            references=known.references,
+        )
     parts.files.frames.begin(state)
     state = state.of(parts.backend.here)
     try:

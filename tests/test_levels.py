@@ -1,5 +1,6 @@
 """Labels of two references in one model: a shift of the zero of energy is no news."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from otf.commands.dataset import read_dataset
 from otf.configuration import Configuration, Labels
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import InputError
+from otf.models.archive import model_from_arrays, model_to_arrays
 from otf.models.batch import comparable, fit_dataset
 from otf.models.bayesian_linear import BayesianLinear
 from otf.models.levels import level_shifts, unshifted
@@ -49,7 +51,7 @@ def shifted(frames, levels, shift=SHIFT):
     return out
 
 
-def fitted(frames, levels=None):
+def empty_model():
     descriptor = PowerSpectrum(
         species=SPECIES,
         cutoff_three_body=4.0,
@@ -58,7 +60,11 @@ def fitted(frames, levels=None):
         l_max=2,
         n_max_two_body=5,
     )
-    model = BayesianLinear(descriptor)
+    return BayesianLinear(descriptor)
+
+
+def fitted(frames, levels=None):
+    model = empty_model()
     fit_dataset(model, frames, n_references=60, levels=levels)
     return model
 
@@ -149,6 +155,113 @@ def test_one_composition_takes_one_shift_for_all_its_elements(levels):
     found = level_shifts(model.predict, far, levels, SPECIES)[1]
     assert found[0] == pytest.approx(found[1])  # the smallest shifts
     assert found.mean() == pytest.approx(SHIFT[1].mean(), abs=0.01)
+
+
+# ------------------------------------------------------------------------- learning
+def learned(frames, references, *, parts=1):
+    """Return a model that took the frames in one after another, as a run does."""
+    model = empty_model()
+    bounds = np.linspace(0, len(frames), parts + 1).astype(int)
+    for low, high in itertools.pairwise(bounds):
+        model.extend(frames[low:high], references=references[low:high])
+        model.fit_weights()
+    return model
+
+
+def names_of(levels):
+    return [("", "b", "c")[level] for level in levels]
+
+
+def require_alike(one, other, *, tolerance):
+    for c, _ in alloys(4, seed=7):
+        a, b = one.predict(c), other.predict(c)
+        assert abs(a.energy - b.energy) / c.n_atoms < tolerance
+        np.testing.assert_allclose(a.forces, b.forces, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(a.stress, b.stress, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(
+            one.force_uncertainty(c).forces,
+            other.force_uncertainty(c).forces,
+            rtol=1e-6,
+        )
+
+
+def test_a_model_that_learns_is_blind_to_the_shift_of_another_reference(frames, levels):
+    far = learned(shifted(frames, levels), names_of(levels), parts=3)
+    near = learned(frames, names_of(levels), parts=3)
+    require_alike(far, near, tolerance=1e-8)
+    assert far.report.n_rows == near.report.n_rows
+    assert far.report.errors.energy == pytest.approx(
+        near.report.errors.energy, rel=1e-6
+    )
+
+
+def test_as_many_energies_as_there_are_unknown_shifts_say_nothing(frames):
+    """Two energies of another reference fix its two shifts: they could be missing."""
+    levels = np.zeros(12, dtype=int)
+    levels[[3, 8]] = 1
+    far = shifted(frames[:12], levels)
+    blind = [
+        (c, replace(labels, energy=np.nan) if level else labels)
+        for (c, labels), level in zip(far, levels, strict=True)
+    ]
+    one = learned(far, names_of(levels))
+    other = learned(blind, names_of(levels))
+    require_alike(one, other, tolerance=1e-8)
+    assert one.report.n_rows == other.report.n_rows
+    assert one.report.log_evidence == pytest.approx(other.report.log_evidence, rel=1e-9)
+
+
+def test_the_weights_are_those_of_a_regression_with_the_shifts_as_unknowns(
+    frames, levels
+):
+    far = shifted(frames, levels)
+    model = learned(far, names_of(levels))
+    s_w, s_v = model.report.prior_precision, model.report.noise_precision
+    training = model.training
+    blocks = [training.blocks[kind] for kind in ("energy", "force", "stress")]
+    rows = np.concatenate([block.rows for block in blocks])
+    e0 = model.fitted.elements
+    per_atom = [(labels.energy - e0.total(c)) / c.n_atoms for c, labels in far]
+    labels = np.concatenate(
+        [np.array(per_atom) / training.noise.energy, *(b.labels for b in blocks[1:])]
+    )
+    shares = np.where((levels == 1)[:, None], training.fractions(SPECIES), 0.0)
+    unknown = np.zeros((len(rows), 2))
+    unknown[: len(frames)] = shares / training.noise.energy
+    full = np.hstack([rows, unknown])
+    m = rows.shape[1]
+    prior = np.diag([s_w / s_v] * m + [0.0] * 2)
+    found = np.linalg.solve(full.T @ full + prior, full.T @ labels)
+    np.testing.assert_allclose(
+        model.prior.weights(model.basis, found[:m]),
+        model.fitted.weights,
+        rtol=0,
+        atol=1e-6 * np.abs(model.fitted.weights).max(),
+    )
+    np.testing.assert_allclose(found[m:], SHIFT[1], rtol=0, atol=0.05)
+
+
+def test_learning_shifts_and_fitting_them_are_the_same(frames, levels):
+    model = learned(shifted(frames, levels), names_of(levels))
+    plain = learned(frames, [""] * len(frames))
+    errors = plain.report.errors.energy
+    assert model.report.errors.energy < 2.0 * errors
+    found = level_shifts(model.predict, shifted(frames, levels), levels, SPECIES)
+    np.testing.assert_allclose(found, SHIFT, rtol=0, atol=5.0 * errors)
+    wrong = learned(shifted(frames, levels), [""] * len(frames))
+    assert wrong.report.errors.force > 3.0 * model.report.errors.force
+
+
+def test_the_reference_of_a_frame_survives_a_checkpoint(frames, levels):
+    far, names = shifted(frames, levels), names_of(levels)
+    whole = learned(far, names, parts=2)
+    half = learned(far[:15], names[:15])
+    back = model_from_arrays(model_to_arrays(half))
+    back.extend(far[15:], references=names[15:])
+    back.fit_weights()
+    for c, _ in alloys(2, seed=7):
+        assert back.predict(c).energy == whole.predict(c).energy
+        np.testing.assert_array_equal(back.predict(c).forces, whole.predict(c).forces)
 
 
 # -------------------------------------------------------------------------- command

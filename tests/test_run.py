@@ -21,6 +21,7 @@ from otf.calculators.registry import make_calculator
 from otf.cli import main
 from otf.configuration import Configuration, Labels
 from otf.deploy.provenance import laws_of
+from otf.deploy.saved_model import load_model
 from otf.models.bayesian_linear import BayesianLinear
 from otf.progress import Progress
 from otf.store.checkpoint import Checkpoints, load_newest
@@ -444,30 +445,74 @@ def test_start_from_takes_no_file_of_another_reference(prepare, tmp_path, capsys
     assert not (tmp_path / "run").exists()
 
 
-def test_start_from_learns_the_forces_of_another_reference_when_told_to(
-    prepare, tmp_path, capsys
-):
-    frames = []
-    for seed in range(12):
-        atoms = bulk("Si", "diamond", a=5.431, cubic=True)
-        atoms.rattle(0.08, seed=seed)
-        c = Configuration.from_atoms(atoms)
-        labels = Reference(make_calculator("stillinger-weber")).label(c)
-        # The same physics counted from another zero.
-        frames.append((c, replace(labels, energy=labels.energy + 8 * 100.0)))
-    write_frames(tmp_path / "labels.xyz", frames, fingerprints=["another"] * 12)
-    learning = 'start_from = ["labels.xyz"]\nmix_references = true'
-    assert main(["run", str(prepare(steps=40, learning=learning))]) == 0
-    view = RunView.load(tmp_path / "run")
+@pytest.fixture
+def mixing(prepare, tmp_path):
+    """Return a function that runs from labels of another reference of some zero."""
+
+    def run(shift, n_own):
+        frames = []
+        for seed in range(12):
+            atoms = bulk("Si", "diamond", a=5.431, cubic=True)
+            atoms.rattle(0.08, seed=seed)
+            c = Configuration.from_atoms(atoms)
+            labels = Reference(make_calculator("stillinger-weber")).label(c)
+            # The same physics counted from another zero.
+            zero = 0.0 if seed < n_own else 8 * shift
+            frames.append((c, replace(labels, energy=labels.energy + zero)))
+        marks = [""] * n_own + ["another"] * (12 - n_own)
+        write_frames(tmp_path / "labels.xyz", frames, fingerprints=marks)
+        learning = 'start_from = ["labels.xyz"]\nmix_references = true'
+        assert main(["run", str(prepare(steps=40, learning=learning))]) == 0
+        folder = (tmp_path / "run").rename(tmp_path / f"run_{shift:g}_{n_own}")
+        return folder, frames
+
+    return run
+
+
+def test_start_from_learns_labels_of_another_reference_when_told_to(mixing, tmp_path):
+    folder, frames = mixing(100.0, 0)
+    view = RunView.load(folder)
     exact = Reference(make_calculator("stillinger-weber"))
     assert view.retrains[0].n_frames == 12 + sum(
         d.reason == "start" for d in view.decisions
     )
     # Energies are those of the run's own reference, within what the model knows.
-    for frame in trajectory(tmp_path / "run"):
+    for frame in trajectory(folder):
         c = frames[0][0].moved(frame.positions)
         energy = exact.label(c).energy
         assert frame.potential_energy == pytest.approx(energy, abs=8 * 0.02)
+    said = read_model(RunFolder(folder).model).metadata
+    (other,) = said["mixed_references"]
+    assert (other["reference"], other["n_frames"]) == ("another", 12)
+    assert other["shifts"]["Si"] == pytest.approx(100.0, abs=0.01)
+    low, high = said["range"]["energy_eV_per_atom"]
+    assert -4.4 < low < high < -3.5
+
+
+@pytest.mark.parametrize("n_own", [0, 4])
+def test_a_run_is_blind_to_the_zero_of_another_reference(mixing, n_own):
+    """The labels of two codes that differ by a constant give the model of one code."""
+    (near, frames), (far, _) = mixing(0.0, n_own), mixing(100.0, n_own)
+    one, other = (load_model(RunFolder(folder).model) for folder in (near, far))
+    for c, _ in frames:
+        a, b = one.predict(c), other.predict(c)
+        assert abs(a.energy - b.energy) / c.n_atoms < 1e-8
+        np.testing.assert_allclose(a.forces, b.forces, rtol=0, atol=1e-8)
+    before, after = trajectory(near), trajectory(far)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_allclose(a.positions, b.positions, rtol=0, atol=1e-8)
+
+
+def test_a_refit_of_such_a_run_shifts_energies_too(mixing, tmp_path, capsys):
+    folder, frames = mixing(100.0, 4)
+    capsys.readouterr()
+    model = tmp_path / "refit.h5"
+    assert main(["refit", str(folder), "-o", str(model)]) == 0
+    assert "8 labels of reference another lie above by Si +100.0" in (
+        capsys.readouterr().out
+    )
+    c, labels = frames[0]
+    assert load_model(model).predict(c).energy == pytest.approx(labels.energy, abs=0.1)
 
 
 def test_a_learned_model_runs_alone_with_the_same_input(prepare, tmp_path):

@@ -8,10 +8,13 @@ survive.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.build import learned_frames
+import numpy as np
+
+from otf.build import known_labels
 from otf.commands.dataset import Dataset, is_labelled, read_dataset, require_writable
 from otf.commands.fitting import (
     Basis,
@@ -33,6 +36,7 @@ from otf.store.schema import RunFolder
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from otf.commands.dataset import Frame
     from otf.settings.settings import Settings
@@ -115,18 +119,34 @@ def source_of(
     of_run = load_run_settings(RunFolder(path).input)
     reference = view.start.fingerprint
     description = view.descriptions.get(reference, "")
-    frames = learned_frames(of_run, reference, description)
-    frames += [(label.configuration, label.labels) for label in view.labels]
-    frames = distinct(frames)
+    known = known_labels(of_run, reference, description)
+    own = [(label.configuration, label.labels) for label in view.labels]
+    frames, marks = distinct(
+        [*known.frames, *own], [*known.references, *([""] * len(own))]
+    )
     if not frames:
         msg = f"{path}: the run has no labels yet; refit it when it has learned"
         raise InputError(msg)
     settings = of_run if given is None else model_settings(given)
     groups = [""] * len(frames)
-    return settings, Dataset(frames, groups, reference, description)
+    data = Dataset(frames, groups, reference, description)
+    others = sorted({*marks} - {""})
+    if not others:
+        return settings, data
+    return settings, replace(
+        data,
+        levels=np.array([["", *others].index(mark) for mark in marks]),
+        others=tuple((mark, known.descriptions.get(mark, "")) for mark in others),
+    )
 
 
-def distinct(frames: list[Frame]) -> list[Frame]:
-    """Return labelled frames without those that stand twice."""
-    unique = {label_key(c, ""): (c, labels) for c, labels in frames}
-    return [(c, labels) for c, labels in unique.values() if is_labelled(labels)]
+def distinct(
+    frames: Sequence[Frame], marks: Sequence[str]
+) -> tuple[list[Frame], list[str]]:
+    """Return labelled frames without those that stand twice, and their marks."""
+    unique = {
+        label_key(c, ""): ((c, labels), mark)
+        for (c, labels), mark in zip(frames, marks, strict=True)
+        if is_labelled(labels)
+    }
+    return [frame for frame, _ in unique.values()], [m for _, m in unique.values()]

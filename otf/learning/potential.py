@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from otf.learning.calibration import Calibration
     from otf.learning.events import LearningLog
     from otf.learning.policy import Policy, Rules
+    from otf.learning.queue import Waiting
     from otf.models.bayesian_linear import BayesianLinear
     from otf.potential import (
         Answer,
@@ -540,15 +541,11 @@ class LearningPotential:
         """Learn what waits, now; a fit under way is waited for first."""
         self._settle(step)
         begun = time.perf_counter()
-        self._fit(*self._queue.drain())
+        self._fit(self._queue.drain())
         self._take_up(step, time.perf_counter() - begun)
 
-    def _fit(
-        self,
-        frames: Sequence[tuple[Configuration, Labels]],
-        candidates: Sequence[IntArray | None],
-    ) -> None:
-        self.model.extend(frames, candidates)
+    def _fit(self, waiting: Waiting) -> None:
+        self.model.extend(*waiting)
         self.model.drop_redundant()
         self.model.solve()
 
@@ -566,7 +563,7 @@ class LearningPotential:
         waiting = self._queue.drain()
         self.generation += 1
         self._pending = PendingFit(
-            step + self.options.latency, lambda: self._fit(*waiting)
+            step + self.options.latency, lambda: self._fit(waiting)
         )
 
     def _enter(self, step: int) -> None:
@@ -622,6 +619,7 @@ class LearningPotential:
         step: int,
         *,
         start: Configuration | None = None,
+        references: Sequence[str] | None = None,
     ) -> None:
         """Take in labels that are already known, from all atoms as candidates.
 
@@ -633,10 +631,16 @@ class LearningPotential:
             The sampler's clock.
         start
             Labelled, in rattled copies, when no energy is known to count from.
+        references
+            For each frame the fingerprint of another calculator that labelled it, empty
+            for that of the run; None when it labelled all.
         """
-        for c, labels in frames:
-            self._queue.add(c, labels, None)
-        if start is None or any(np.isfinite(labels.energy) for _, labels in frames):
+        marks = references or [""] * len(frames)
+        counted = False
+        for (c, labels), mark in zip(frames, marks, strict=True):
+            self._queue.add(c, labels, None, mark)
+            counted = counted or (not mark and bool(np.isfinite(labels.energy)))
+        if start is None or counted:
             self._retrain(step)
         else:
             self._start(start, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class _Entry:
     configuration: Configuration
     labels: Labels
     candidates: IntArray | None  # None: every atom
+    reference: str = ""  # see ``Queue.add``
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         out = dict(self.configuration.to_arrays())
@@ -38,6 +39,8 @@ class _Entry:
         }
         if self.candidates is not None:
             out["candidates"] = self.candidates
+        if self.reference:
+            out["reference"] = np.array(self.reference)
         return out
 
     @classmethod
@@ -52,7 +55,16 @@ class _Entry:
             Configuration.from_arrays(arrays),
             labels,
             None if candidates is None else np.array(candidates, np.int64),
+            str(arrays["reference"]) if "reference" in arrays else "",
         )
+
+
+class Waiting(NamedTuple):
+    """Frames that are to be learned, as ``BayesianLinear.extend`` takes them."""
+
+    frames: list[tuple[Configuration, Labels]]
+    candidates: list[IntArray | None]
+    references: list[str]
 
 
 class Queue:
@@ -66,10 +78,25 @@ class Queue:
         return len(self._entries)
 
     def add(
-        self, configuration: Configuration, labels: Labels, candidates: IntArray | None
+        self,
+        configuration: Configuration,
+        labels: Labels,
+        candidates: IntArray | None,
+        reference: str = "",
     ) -> None:
-        """Append a frame; ``candidates`` are atoms offered as references, None all."""
-        self._entries.append(_Entry(configuration, labels, candidates))
+        """Append a frame.
+
+        Parameters
+        ----------
+        configuration, labels
+            Of the frame.
+        candidates
+            Atoms offered as local references; None for all.
+        reference
+            Fingerprint of the calculator from whose zero the energy counts; empty for
+            that of the run.
+        """
+        self._entries.append(_Entry(configuration, labels, candidates, reference))
         for z in np.unique(configuration.numbers):
             self._frames_of[int(z)] = self._frames_of.get(int(z), 0) + 1
 
@@ -80,14 +107,14 @@ class Queue:
             default=0,
         )
 
-    def drain(
-        self,
-    ) -> tuple[list[tuple[Configuration, Labels]], list[IntArray | None]]:
-        """Return all waiting frames and their candidates, and forget them."""
-        frames = [(e.configuration, e.labels) for e in self._entries]
-        candidates = [e.candidates for e in self._entries]
-        self._entries = []
-        return frames, candidates
+    def drain(self) -> Waiting:
+        """Return all waiting frames, and forget them."""
+        entries, self._entries = self._entries, []
+        return Waiting(
+            [(e.configuration, e.labels) for e in entries],
+            [e.candidates for e in entries],
+            [e.reference for e in entries],
+        )
 
     def state(self) -> Arrays:
         """Return all entries and counts."""

@@ -153,6 +153,8 @@ def model_to_arrays(model: BayesianLinear) -> Store:
             "stress": frame.labels.stress,
         }
         _put(out, f"frames/{k}/labels", labels)
+        if frame.reference:
+            out[f"frames/{k}/reference"] = np.array(frame.reference)
     return out
 
 
@@ -241,8 +243,9 @@ def _restore_training(model: BayesianLinear, arrays: Arrays) -> None:
             _floats(frame["labels/stress"]),
         )
         configuration = Configuration.from_arrays(frame)
+        reference = str(frame["reference"]) if "reference" in frame else ""
         model.training.frames.append(
-            StoredFrame.of(configuration, labels, model.baseline)
+            StoredFrame.of(configuration, labels, model.baseline, reference)
         )
 
 

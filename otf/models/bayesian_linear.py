@@ -223,6 +223,7 @@ class BayesianLinear:
         self,
         frames: Sequence[tuple[Configuration, Labels]],
         candidates: Sequence[IntArray | None] | None = None,
+        references: Sequence[str] | None = None,
     ) -> None:
         """Take in labelled frames, and references from their candidate atoms.
 
@@ -233,6 +234,10 @@ class BayesianLinear:
         candidates
             For each frame the atoms that may become references, None for all. They
             enter by pivoted Cholesky while their spilling exceeds the selection bound.
+        references
+            For each frame the fingerprint of the calculator from whose zero its energy
+            counts, empty for that of the model, None for all of them. Energies of the
+            others may be shifted by a constant for each species.
 
         Notes
         -----
@@ -248,8 +253,10 @@ class BayesianLinear:
         if self.basis is None:
             self.prepare([configuration for configuration, _ in frames])
         new = [
-            StoredFrame.of(configuration, labels, self.baseline)
-            for configuration, labels in frames
+            StoredFrame.of(configuration, labels, self.baseline, reference)
+            for (configuration, labels), reference in zip(
+                frames, references or [""] * len(frames), strict=True
+            )
         ]
         self._add_references(new, candidates or [None] * len(new))
         for frame in new:

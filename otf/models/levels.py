@@ -59,19 +59,35 @@ def unshifted(
     With a flat prior on the shifts s of y = Phi w + Z s + noise, the posterior of w is
     that of P y and P Phi, P = 1 - Z Z^+.
     """
-    columns = [
-        np.where((levels == one)[:, None], fractions, 0.0)
-        for one in range(1, int(levels.max(initial=0)) + 1)
-    ]
-    if not columns or not len(rows):
-        return Unshifted(rows, labels, 0)
-    left, singular, _ = np.linalg.svd(np.hstack(columns), full_matrices=False)
-    span = left[:, singular > RANK * singular[0]] if singular[0] else left[:, :0]
+    span = shift_span(levels, fractions)
     return Unshifted(
         rows=rows - span @ (span.T @ rows),
         labels=labels - span @ (span.T @ labels),
         n_lost=span.shape[1],
     )
+
+
+def shift_span(levels: IntArray, fractions: FloatArray) -> FloatArray:
+    """Return what shifts of all levels but the first can do to energies per atom.
+
+    Parameters
+    ----------
+    levels, fractions
+        See :func:`unshifted`.
+
+    Returns
+    -------
+    (F, r) orthonormal columns that span Z of the notes of :func:`unshifted`, so that
+    P = 1 - span span^T; none where there is but one level.
+    """
+    columns = [
+        np.where((levels == one)[:, None], fractions, 0.0)
+        for one in range(1, int(levels.max(initial=0)) + 1)
+    ]
+    if not columns:
+        return np.zeros((len(levels), 0))
+    left, singular, _ = np.linalg.svd(np.hstack(columns), full_matrices=False)
+    return np.asarray(left[:, singular > RANK * singular[0]])
 
 
 def level_shifts(

@@ -75,6 +75,14 @@ class RowBlock:
         """Return Phi w, (M,)."""
         return np.concatenate([np.empty(0), *(p @ weights for p in self.parts())])
 
+    def mixed(self, left: FloatArray) -> FloatArray:
+        """Return A^T Phi, (r, m), of combinations A of the rows, (M, r)."""
+        out = np.zeros((left.shape[1], self.n_columns))
+        for index, part in enumerate(self.parts()):
+            low = index * CHUNK
+            out += left[low : low + len(part)].T @ part
+        return out
+
     def residual_square(self, weights: FloatArray) -> float:
         """Return |y - Phi w|^2; from the rows where the Gram matrix loses digits."""
         square = self.square

@@ -216,9 +216,9 @@ class Learning(Section):
     )
     mix_references: bool = Field(
         default=False,
-        description="Take over labels of other references, too. Their forces and "
-        "stresses are learned; their energies count from another zero and are left "
-        "out.",
+        description="Take over labels of other references, too. Their energies count "
+        "from another zero: a constant for each element and reference is fitted with "
+        "the model, which predicts the energies of `[reference]`.",
     )
     audits: bool = Field(
         default=True,
