@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +17,13 @@ from otf.analysis.held_out import HeldOut, errors_of, reliability_of
 from otf.analysis.learning_curve import log_spaced, power_law
 from otf.calculators.stillinger_weber import StillingerWeber
 from otf.cli import main
+from otf.commands.fitting import fitted_model
 from otf.commands.folds import distinct, folds_of
+from otf.commands.kept import Kept
 from otf.commands.validation import orders_of
 from otf.configuration import Configuration, Labels
 from otf.store.extxyz import write_frames
+from otf.store.record_file import read_records
 from otf.testing import strained
 
 SMALL = """
@@ -331,6 +337,8 @@ def test_the_page_has_its_figures_and_needs_nothing_else(folder, option, figures
         (["--learning-curve", "--folds", "2", "--orders", "0"], "--orders"),
         (["--seed", "-3"], "--seed must not be negative"),
         (["-o", "nowhere/page.html"], "there is no folder nowhere"),
+        (["--keep", "nowhere/kept"], "there is no folder nowhere"),
+        (["--keep", "page", "-o", "page"], "page is read by this command"),
     ],
 )
 def test_a_mistake_is_one_line_before_any_work(folder, capsys, options, part):
@@ -345,3 +353,106 @@ def test_too_few_structures_for_a_curve_are_counted(folder, capsys):
     assert "more than 5 structures beside the 2 held out, got 4" in (
         capsys.readouterr().err
     )
+
+
+# ------------------------------------------------------------------------------- kept
+METHODS = [
+    ["--folds", "3"],
+    ["--folds", "3", "--bootstrap", "100"],
+    ["--leave-one-out"],
+    ["--learning-curve", "--folds", "3", "--orders", "2"],
+]
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Return a list that grows with every fit, by the number of its structures."""
+    made = []
+
+    def counted(settings, frames, **options):
+        made.append(len(frames))
+        return fitted_model(settings, frames, **options)
+
+    monkeypatch.setattr("otf.commands.validation.fitted_model", counted)
+    return made
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fits_that_are_kept_are_not_made_again(folder, capsys, fits, method):
+    plain = table(folder, capsys, *method)
+    n_fits = len(fits)
+    kept = ["--keep", str(folder / "kept")]
+    assert table(folder, capsys, *method, *kept) == plain
+    assert len(fits) == 2 * n_fits
+    assert table(folder, capsys, *method, *kept) == plain
+    assert len(fits) == 2 * n_fits
+
+
+def test_other_questions_are_asked_anew(folder, capsys, fits):
+    kept = ["--keep", str(folder / "kept"), "--folds", "2"]
+    table(folder, capsys, *kept)
+    assert fits == [6, 6]
+    table(folder, capsys, *kept, "--bootstrap", "100")  # the folds are known
+    assert fits == [6, 6, 12]
+    for other in (["--seed", "3"], ["--references", "10"], ["--stress", "no"]):
+        fits.clear()
+        table(folder, capsys, *kept, *other)
+        assert fits == [6, 6]
+    fits.clear()
+    write_frames(folder / "si.xyz", silicon(12, seed=4))
+    table(folder, capsys, *kept)
+    assert fits == [6, 6]
+
+
+def test_a_validation_that_was_killed_prints_the_same_table(folder, capsys):
+    write_frames(folder / "si.xyz", silicon(36))
+    kept = folder / "kept"
+    method = ["--folds", "6", "--keep", str(kept)]
+    small = ["--input", str(folder / "small.toml"), "--references", "20"]
+    command = [sys.executable, "-m", "otf.cli", "validate", str(folder / "si.xyz")]
+    process = subprocess.Popen(
+        [*command, *small, *method],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120.0
+    while n_kept(kept) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9
+    n_before = n_kept(kept)
+    assert 2 <= n_before < 6
+    with kept.open("ab") as handle:  # as a write that was cut short leaves it
+        handle.write(b"\xf0recresult\0\0")
+    resumed = table(folder, capsys, *method)
+    assert n_kept(kept) == 6
+    assert resumed == table(folder, capsys, "--folds", "6")
+
+
+def n_kept(path):
+    return len(list(read_records(path, "validate"))) if path.exists() else 0
+
+
+def table(folder, capsys, *options):
+    """Return the lines for people but the last, on seconds and memory."""
+    capsys.readouterr()
+    assert validate(folder, *options) == 0
+    *lines, cost = capsys.readouterr().out.splitlines()
+    assert "MB of memory" in cost
+    return lines
+
+
+def test_two_validations_do_not_write_one_file(folder, capsys):
+    with Kept(folder / "kept", "validate", work="a validation"):
+        assert validate(folder, "--keep", str(folder / "kept")) == 1
+    assert "a validation is going on there" in capsys.readouterr().err
+
+
+def test_a_file_of_a_scan_is_left_alone(folder, capsys):
+    Kept(folder / "kept", "scan", work="a scan").close()
+    before = (folder / "kept").read_bytes()
+    assert validate(folder, "--keep", str(folder / "kept")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "kept" in line
+    assert "validate" in line
+    assert (folder / "kept").read_bytes() == before

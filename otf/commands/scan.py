@@ -165,13 +165,13 @@ def validations(
         stages.note(f"{known} of {len(tried)} settings are known already")
     found = []
     for k, (one, key) in enumerate(zip(tried, keys, strict=True)):
-        result = kept.find(key)
+        result = kept.validation(key)
         if result is None:
             stages.part = f"setting {k + 1} of {len(tried)}, "
             result = validate(
                 one, frames, folds, basis=basis, stress=stress, stages=stages
             )
-            kept.add(key, result)
+            kept.keep(key, result)
         found.append(result)
     stages.part = ""
     return found

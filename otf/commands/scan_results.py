@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from otf.analysis.errors import ErrorReport
 from otf.commands.folds import Validation
+from otf.commands.kept import Kept, key_of
 from otf.errors import StoreError
 from otf.recording import versions
 from otf.store.labels import dataset_key
-from otf.store.lock import Lock
-from otf.store.record_file import RecordFile, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from otf.configuration import IntArray
     from otf.settings.settings import Settings
 
-PURPOSE, KIND = "scan", "result"
+PURPOSE = "scan"
 SECTIONS = ("descriptor", "regression", "baseline")
 
 
@@ -58,11 +55,10 @@ class Question:
     def key(self, settings: Settings) -> str:
         """Return what is equal for validations that find the same."""
         sections = {k: getattr(settings, k).model_dump(mode="json") for k in SECTIONS}
-        text = json.dumps({**self._common, **sections}, sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return key_of({**self._common, **sections})
 
 
-class KeptResults:
+class KeptResults(Kept):
     """Validations in a file; each is on the disk before the next one begins.
 
     Parameters
@@ -77,26 +73,21 @@ class KeptResults:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._known: dict[str, Validation] = {}
-        self._file: RecordFile | None = None
-        self._lock: Lock | None = None
-        if path is None:
-            return
-        aside = path.with_name(f"{path.name}.lock")
-        self._lock = Lock(aside, work="a scan", mend="stop it or take another file")
-        try:
-            self._file = RecordFile(path, PURPOSE)
-            for record in read_records(path, PURPOSE):
-                self._known[str(record.data["key"])] = _validation(record.data, path)
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(path, PURPOSE, work="a scan")
+        self._path = path
 
-    def find(self, key: str) -> Validation | None:
-        """Return what an earlier scan found, None where there was none."""
-        return self._known.get(key)
+    def validation(self, key: str) -> Validation | None:
+        """Return what an earlier scan found, None where there was none.
 
-    def add(self, key: str, found: Validation) -> None:
+        Raises
+        ------
+        StoreError
+            When another version of this program wrote it.
+        """
+        data = self.find(key)
+        return None if data is None else _validation(data, self._path)
+
+    def keep(self, key: str, found: Validation) -> None:
         """Keep a validation; it is on the disk when this returns.
 
         Raises
@@ -104,25 +95,10 @@ class KeptResults:
         StoreError
             When the disk is full or fails.
         """
-        self._known[key] = found
-        if self._file is not None:
-            self._file.append(KIND, {"key": key, "found": asdict(found)}, sync=True)
-
-    def close(self) -> None:
-        """Close the file and let others write it."""
-        if self._file is not None:
-            self._file.close()
-        if self._lock is not None:
-            self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.add(key, {"found": asdict(found)})
 
 
-def _validation(data: dict[str, Any], path: Path) -> Validation:
+def _validation(data: dict[str, Any], path: Path | None) -> Validation:
     try:
         plain = dict(data["found"])
         plain["errors"] = ErrorReport(**plain["errors"])

@@ -17,6 +17,7 @@ from otf.commands.fitting import (
     model_settings,
 )
 from otf.commands.folds import add_split, check_split, folds_of
+from otf.commands.kept import Kept
 from otf.commands.stages import Stages
 from otf.commands.validation import Validator
 from otf.commands.validation_summary import curve_summary, study_summary
@@ -25,8 +26,12 @@ from otf.report.validation_page import write_curve_page, write_study_page
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from otf.configuration import IntArray
 
 FOLDS, ORDERS = 5, 3
+PURPOSE = "validate"
 FEWEST_DRAWS = 100  # for the ends of an interval of 95 %
 
 
@@ -62,6 +67,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="PAGE", help="HTML page to write"
     )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="RESULTS",
+        help="file that keeps what every fit found as it comes; a validation that "
+        "finds fits to the same data there does not make them again",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -81,34 +93,50 @@ def main(arguments: argparse.Namespace) -> int:
             data.frames, count=arguments.folds or FOLDS, seed=arguments.seed
         )
     stages = Stages()
-    validator = Validator(
-        settings,
-        data,
-        basis=Basis(limit=arguments.references),
-        stress=decided_stress(
-            settings, data.frames, stress=arguments.stress, stages=stages
-        ),
-        seed=arguments.seed,
-        stages=stages,
-    )
-    if arguments.learning_curve:
-        curve = validator.learning_curve(folds[0], n_orders=arguments.orders or ORDERS)
-        _tell(curve_summary(curve, as_json=arguments.json), stages)
-        if arguments.output is not None:
-            write_curve_page(curve, arguments.data, arguments.output)
-    else:
-        study = validator.k_fold(folds) if folds else validator.leave_one_out()
-        if arguments.bootstrap is not None:
-            resampled = resampled_errors(
-                study.held, n_samples=arguments.bootstrap, seed=arguments.seed
-            )
-            study = replace(study, resampled=resampled, spreads=validator.spreads())
-        _tell(study_summary(study, as_json=arguments.json), stages)
-        if arguments.output is not None:
-            write_study_page(study, arguments.data, arguments.output)
+    with Kept(arguments.keep, PURPOSE, work="a validation") as kept:
+        validator = Validator(
+            settings,
+            data,
+            basis=Basis(limit=arguments.references),
+            stress=decided_stress(
+                settings, data.frames, stress=arguments.stress, stages=stages
+            ),
+            seed=arguments.seed,
+            stages=stages,
+            kept=kept,
+        )
+        if arguments.learning_curve:
+            _show_curve(validator, folds[0], arguments)
+        else:
+            _show_study(validator, folds, arguments)
     if arguments.output is not None and not arguments.json:
         print(f"Wrote {arguments.output}.")
     return 0
+
+
+def _show_curve(
+    validator: Validator, asked: IntArray, arguments: argparse.Namespace
+) -> None:
+    """Make a learning curve, print it, and write its page."""
+    curve = validator.learning_curve(asked, n_orders=arguments.orders or ORDERS)
+    _tell(curve_summary(curve, as_json=arguments.json), validator.stages)
+    if arguments.output is not None:
+        write_curve_page(curve, arguments.data, arguments.output)
+
+
+def _show_study(
+    validator: Validator, folds: Sequence[IntArray], arguments: argparse.Namespace
+) -> None:
+    """Make a study of held-out structures, print it, and write its page."""
+    study = validator.k_fold(folds) if folds else validator.leave_one_out()
+    if arguments.bootstrap is not None:
+        resampled = resampled_errors(
+            study.held, n_samples=arguments.bootstrap, seed=arguments.seed
+        )
+        study = replace(study, resampled=resampled, spreads=validator.spreads())
+    _tell(study_summary(study, as_json=arguments.json), validator.stages)
+    if arguments.output is not None:
+        write_study_page(study, arguments.data, arguments.output)
 
 
 def _tell(text: str, stages: Stages) -> None:
@@ -122,7 +150,7 @@ def check(arguments: argparse.Namespace) -> None:
     Raises
     ------
     InputError
-        When a value is out of range, or the page cannot be written.
+        When a value is out of range, or a file cannot be written.
     """
     if arguments.folds is not None and arguments.leave_one_out:
         msg = "--leave-one-out has no folds: give either it or --folds"
@@ -136,3 +164,6 @@ def check(arguments: argparse.Namespace) -> None:
         raise InputError(msg)
     if arguments.output is not None:
         require_writable(arguments.output, *arguments.data)
+    if arguments.keep is not None:
+        pages = [arguments.output] if arguments.output is not None else []
+        require_writable(arguments.keep, *arguments.data, *pages)

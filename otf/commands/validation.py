@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otf.analysis.bootstrap import drawn, root_mean_square
 from otf.analysis.errors import NAMES
-from otf.analysis.held_out import KINDS, errors_of
+from otf.analysis.held_out import KINDS, HeldOut, errors_of
 from otf.analysis.learning_curve import CurvePoint, log_spaced, power_law
 from otf.analysis.validation import HeldOutStudy, LearningCurve
-from otf.commands.fitting import fitted_model
+from otf.commands.fitting import SECTIONS, fitted_model
 from otf.commands.folds import distinct, without
+from otf.commands.kept import key_of
 from otf.commands.unseen import held_out, predicted_unseen
 from otf.configuration import species_of
 from otf.errors import InputError
 from otf.models.resampled import out_of_bag_spread
+from otf.recording import versions
+from otf.store.labels import dataset_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otf.analysis.held_out import HeldOut
     from otf.analysis.learning_curve import PowerLaw
     from otf.commands.dataset import Dataset, Frame
     from otf.commands.fitting import Basis, Stress
+    from otf.commands.kept import Kept
     from otf.commands.stages import Stages
     from otf.configuration import IntArray
     from otf.models.bayesian_linear import BayesianLinear
@@ -47,6 +51,8 @@ class Validator:
         Labelled structures.
     seed
         Of everything drawn by lot.
+    kept
+        Where what every fit found is kept, and not computed again.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Validator:
         stress: Stress,
         seed: int,
         stages: Stages,
+        kept: Kept,
     ) -> None:
         self.settings = settings
         self.data = data
@@ -65,6 +72,13 @@ class Validator:
         self.stress: Stress = stress
         self.seed = seed
         self.stages = stages
+        self.kept = kept
+        self._common = {
+            **{k: getattr(settings, k).model_dump(mode="json") for k in SECTIONS},
+            "basis": asdict(basis),
+            "stress": stress,
+            "version": versions()["otf-md"],
+        }
 
     def k_fold(self, folds: Sequence[IntArray]) -> HeldOutStudy:
         """Predict each part of the data by a fit to the others.
@@ -105,15 +119,13 @@ class Validator:
         if len(frames) < 2:
             msg = "leaving one structure out needs at least 2, the data hold 1"
             raise InputError(msg)
-        every = range(len(frames))
-        model = self._fitted_to(frames)
-        found = predicted_unseen(model, frames, every, fitted=every, stages=self.stages)
+        held, n_references = self._judged(frames, np.arange(len(frames)), fitted=True)
         return HeldOutStudy(
             method="leave-one-out",
-            held=tuple(held_out(frames, every, found)),
+            held=tuple(held),
             places=tuple(self.data.places),
             folds=(),
-            n_references=model.n_references,
+            n_references=n_references,
             n_copies=len(frames) - len(distinct(frames)),
         )
 
@@ -163,6 +175,9 @@ class Validator:
         RMS by kind, each structure predicted by the fits that did not see it.
         """
         frames = self.data.frames
+        key = self._key(frames, draws=COMMITTEE, seed=self.seed)
+        if (known := self.kept.find(key)) is not None:
+            return dict(known["spreads"])
         model = self._fitted_to(frames)
         times = drawn(len(frames), n_samples=COMMITTEE, seed=self.seed)
         found = out_of_bag_spread(model, frames, times, progress=self.stages)
@@ -171,7 +186,9 @@ class Validator:
             "forces": [one[1:-6] for one in found],
             "stress": [one[-6:] for one in found],
         }
-        return {k: root_mean_square(np.concatenate(v)) for k, v in parts.items()}
+        spreads = {k: root_mean_square(np.concatenate(v)) for k, v in parts.items()}
+        self.kept.add(key, {"spreads": spreads})
+        return spreads
 
     def _fitted_to(self, frames: Sequence[Frame]) -> BayesianLinear:
         return fitted_model(
@@ -183,13 +200,35 @@ class Validator:
         )
 
     def _judged(
-        self, training: Sequence[Frame], asked: IntArray
+        self, training: Sequence[Frame], asked: IntArray, *, fitted: bool = False
     ) -> tuple[list[HeldOut], int]:
-        """Return what a fit says of structures; it is gone when this returns."""
-        model = self._fitted_to(training)
+        """Return what a fit says of structures; it is gone when this returns.
+
+        ``fitted`` says that it was made to these, and each is to be left out again.
+        """
         frames, chosen = self.data.frames, asked.tolist()
-        found = predicted_unseen(model, frames, chosen, stages=self.stages)
-        return held_out(frames, chosen, found), model.n_references
+        questions = [frames[k] for k in chosen]
+        key = self._key(
+            training, asked=dataset_key(questions), numbers=chosen, fitted=fitted
+        )
+        if (known := self.kept.find(key)) is not None:
+            return [HeldOut(**one) for one in known["held"]], known["n_references"]
+        model = self._fitted_to(training)
+        found = predicted_unseen(
+            model,
+            frames,
+            chosen,
+            fitted=frozenset(chosen if fitted else ()),
+            stages=self.stages,
+        )
+        held, n_references = held_out(frames, chosen, found), model.n_references
+        parts = [asdict(one) for one in held]
+        self.kept.add(key, {"held": parts, "n_references": n_references})
+        return held, n_references
+
+    def _key(self, training: Sequence[Frame], **question: object) -> str:
+        """Return what is equal for fits that find the same."""
+        return key_of({**self._common, "fit": dataset_key(training), **question})
 
 
 def orders_of(frames: Sequence[Frame], *, count: int, seed: int) -> list[list[int]]:
