@@ -14,11 +14,11 @@ import os
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache, partial
-from queue import SimpleQueue
+from queue import Empty, PriorityQueue, SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from otf.calculators.caller import Caller, CallFailed, WorkerLost
@@ -29,7 +29,7 @@ from otf.store.labels import label_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from otf.calculators.caller import Results
@@ -326,10 +326,30 @@ class Lane:
     directory: Path | None = None
 
 
+@dataclass(frozen=True, order=True)
+class _Task:
+    """A structure that waits for a lane; the smallest is next.
+
+    Attributes
+    ----------
+    rank : 0 for one that somebody waits for, 1 for the others
+    number : of tasks before
+    configuration, doubt : the question
+    future : the answer
+    """
+
+    rank: int
+    number: int
+    configuration: Configuration = field(compare=False)
+    doubt: Doubt | None = field(compare=False)
+    future: Future[Labels] = field(compare=False)
+
+
 class ReferencePool:
     """Several references with one book, behind the protocols of a single one.
 
-    Labels do not depend on the number of lanes, nor on which of them gave one.
+    Labels do not depend on the number of lanes, nor on which of them gave one, nor on
+    what was computed before.
 
     Parameters
     ----------
@@ -360,6 +380,8 @@ class ReferencePool:
         self._idle: SimpleQueue[Lane] = SimpleQueue()
         for lane in lanes:
             self._idle.put(lane)
+        self._waiting: PriorityQueue[_Task] = PriorityQueue()
+        self._numbers = itertools.count()
         self._under_way: dict[str, Future[Labels]] = {}
         self._n_asked = 0
         self._aside = itertools.count(1)
@@ -403,19 +425,27 @@ class ReferencePool:
         self._lanes[0].reference.require(configuration)
 
     def begin(
-        self, configuration: Configuration, *, doubt: Doubt | None = None
+        self,
+        configuration: Configuration,
+        *,
+        doubt: Doubt | None = None,
+        urgent: bool = False,
     ) -> Answer:
         """Have a configuration labelled, and return what waits for its labels.
 
-        A structure that is under way already is not computed twice.
+        An urgent one is computed before all others that have not begun. A structure
+        that is under way already is not computed twice.
         """
         key = label_key(configuration, self.fingerprint(configuration))
         future = self._under_way.get(key)
         if future is None:
             self._n_asked = 1 + (self._n_asked if self._under_way else 0)
-            future = self._threads.submit(self._label, configuration, doubt)
+            future = Future()
             self._under_way[key] = future
             future.add_done_callback(lambda _: self._under_way.pop(key))
+            rank, number = 0 if urgent else 1, next(self._numbers)
+            self._waiting.put(_Task(rank, number, configuration, doubt, future))
+            self._threads.submit(self._label_next)
         return partial(self._wait, future)
 
     def label(
@@ -428,11 +458,16 @@ class ReferencePool:
         ReferenceFailure
             When atoms overlap, or no trustworthy labels came after all retries.
         """
-        return self.begin(configuration, doubt=doubt)()
+        return self.begin(configuration, doubt=doubt, urgent=True)()
 
     def close(self) -> None:
         """End all calls, those under way too, and whatever processes they hold."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        with suppress(Empty):
+            while True:
+                future = self._waiting.get_nowait().future
+                future.cancel()
+                future.set_running_or_notify_cancel()  # whoever waits for it ends
         running = list(self._under_way.values())
         while wait(running, timeout=_GLANCE).not_done:
             for lane in self._lanes:  # a process may just have been started
@@ -449,6 +484,19 @@ class ReferencePool:
             if self._watch is not None:
                 self._watch(self._n_asked - len(self._under_way), self._n_asked)
         return future.result()
+
+    def _label_next(self) -> None:
+        """Answer the task that is next; as often called as there are tasks."""
+        try:
+            task = self._waiting.get_nowait()
+        except Empty:  # the pool is being closed
+            return
+        if not task.future.set_running_or_notify_cancel():
+            return
+        try:
+            task.future.set_result(self._label(task.configuration, task.doubt))
+        except BaseException as error:  # whatever it is belongs to who waits
+            task.future.set_exception(error)
 
     def _label(self, configuration: Configuration, doubt: Doubt | None) -> Labels:
         lane = self._idle.get()

@@ -205,7 +205,21 @@ class WorksAhead(Protocol):
     """A reference that computes several structures while others are thought about."""
 
     def begin(
-        self, configuration: Configuration, *, doubt: Doubt | None = None
+        self,
+        configuration: Configuration,
+        *,
+        doubt: Doubt | None = None,
+        urgent: bool = False,
     ) -> Answer:
-        """Have a configuration labelled, and return what waits for its labels."""
+        """Have a configuration labelled, and return what waits for its labels.
+
+        Parameters
+        ----------
+        configuration
+            The question.
+        doubt
+            See ``ReferenceCalculator.label``.
+        urgent
+            Whether somebody waits for it now: it goes before all that have not begun.
+        """
         ...

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from multiprocessing import get_context
 from textwrap import dedent
 
@@ -15,6 +15,7 @@ from ase.build import bulk
 from otf.calculators.clusters import CLUSTERS, make_cluster
 from otf.calculators.executor import (
     LOSSES,
+    Closed,
     Lane,
     ReferencePool,
     Remote,
@@ -140,6 +141,37 @@ def test_answers_come_in_the_order_asked_whatever_arrives_first(pool):
     assert book.arrived != [key(one, c) for c in asked]
     assert set(book) == {key(one, c) for c in asked}
     assert one.n_calls == 5
+
+
+def test_what_somebody_waits_for_goes_before_what_has_not_begun(pool):
+    one, book = pool(1)
+    asked = [structure(x, seed=k) for k, x in enumerate((0.9, 0.0, 0.1, 0.0))]
+    answers = [one.begin(c) for c in asked]
+    critical, copy = structure(0.2, seed=8), structure(0.0, seed=9)
+    urgent = [one.begin(c, urgent=True) for c in (critical, copy)]
+    assert same(urgent[0](), critical)
+    # Of what was asked for before only the first, which had begun.
+    assert book.arrived[:2] == [key(one, c) for c in (asked[0], critical)]
+    one.label(structure(0.0, seed=10))
+    labels = [answer() for answer in answers]
+    assert all(same(y, c) for y, c in zip(labels, asked, strict=True))
+    assert book.arrived[2] == key(one, copy)
+    late = [key(one, c) for c in asked[1:]]
+    assert [k for k in book.arrived if k in late] == late
+    assert one.n_calls == 7
+
+
+def test_closing_forgets_what_has_not_begun(pool, tmp_path):
+    one, book = pool(1)
+    answers = [one.begin(structure(HANGS)), one.begin(structure(0.0, seed=1))]
+    while not (tmp_path / "calls-30").exists():
+        time.sleep(0.05)
+    one.close()
+    for answer in answers:
+        with pytest.raises((CancelledError, Closed)):
+            answer()
+    assert not book
+    assert not (tmp_path / "calls-0").exists()
 
 
 def test_a_label_is_in_the_book_although_nobody_waits_for_it(pool):

@@ -503,10 +503,12 @@ class Ahead:
     def __init__(self, reference):
         self.exact = reference
         self.asked = []
+        self.urgent = []
         self.waited_for = []
 
-    def begin(self, configuration, *, doubt=None):
+    def begin(self, configuration, *, doubt=None, urgent=False):
         self.asked.append(configuration)
+        self.urgent.append(urgent)
 
         def answer():
             self.waited_for.append(configuration)
@@ -529,14 +531,15 @@ def beside(reference, *, rules=None, **options):
         ahead, threshold=0.25, rules=rules, label_latency=15, **options
     )
     potential.predict([silicon()], step=0)
-    ahead.asked.clear()
-    ahead.waited_for.clear()
+    assert all(ahead.urgent)  # the run waits for the copies it starts with
+    for record in (ahead.asked, ahead.urgent, ahead.waited_for):
+        record.clear()
     return potential, log
 
 
 def test_the_copies_of_a_start_are_asked_for_together(reference):
     class Watching(Ahead):
-        def begin(self, configuration, *, doubt=None):
+        def begin(self, configuration, *, doubt=None, urgent=False):
             assert not self.waited_for
             return super().begin(configuration)
 
@@ -552,6 +555,7 @@ def test_with_a_label_latency_the_atoms_move_on_the_model(reference):
     model = potential.model.predict(wild)
     found = potential.predict([wild], step=20)[0]
     assert potential.reference.asked == [wild]
+    assert potential.reference.urgent == [False]
     assert not found.labelled
     assert found.change is None
     assert np.array_equal(found.forces, model.forces)
@@ -639,7 +643,8 @@ def test_a_critical_step_and_its_copy_are_asked_for_together(reference):
     waited = len(ahead.waited_for)
     begin = ahead.begin
 
-    def watching(configuration, *, doubt=None):
+    def watching(configuration, *, doubt=None, urgent=False):
+        assert urgent
         assert len(ahead.waited_for) == waited
         return begin(configuration)
 
@@ -728,7 +733,7 @@ def test_a_label_under_way_is_doubted_by_what_was_expected_when_it_was_sent(refe
     doubts = []
 
     class Doubted(Ahead):
-        def begin(self, configuration, *, doubt=None):
+        def begin(self, configuration, *, doubt=None, urgent=False):
             doubts.append(doubt)
             return super().begin(configuration)
 

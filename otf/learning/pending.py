@@ -29,10 +29,16 @@ def ask(
     reference: ReferenceCalculator,
     configuration: Configuration,
     doubt: Doubt | None = None,
+    *,
+    urgent: bool = False,
 ) -> Answer:
-    """Return what gives the labels; a reference that works ahead begins at once."""
+    """Return what gives the labels; a reference that works ahead begins at once.
+
+    It begins with what is urgent: that somebody waits for. The labels do not depend on
+    it, and neither does the order in which they are learned.
+    """
     if isinstance(reference, WorksAhead):
-        return reference.begin(configuration, doubt=doubt)
+        return reference.begin(configuration, doubt=doubt, urgent=urgent)
     return partial(reference.label, configuration, doubt=doubt)
 
 

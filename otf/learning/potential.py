@@ -142,7 +142,7 @@ class LearningPotential:
         self._distances = DistanceGate(backend=load(device))
         self._queue = Queue()
         self._pending: PendingFit | None = None
-        self._under_way = LabelsUnderWay(self._ask)
+        self._under_way = LabelsUnderWay(self._ask_beside)
         self._surface = 0
         self._last_label = -(10**9)
         self._consecutive = 0
@@ -361,6 +361,12 @@ class LearningPotential:
         )
 
     def _ask(self, c: Configuration, expected: Expectation | None = None) -> Answer:
+        """Have a structure labelled that the run waits for."""
+        doubt = None if expected is None else expected.doubt
+        return ask(self.reference, c, doubt, urgent=True)
+
+    def _ask_beside(self, c: Configuration, expected: Expectation | None) -> Answer:
+        """Have a structure labelled beside the run."""
         return ask(self.reference, c, None if expected is None else expected.doubt)
 
     def _call_all(
