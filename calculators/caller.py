@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from otf.calculators.serving import evaluate, one_line
+from otf.calculators.serving import Following, evaluate, one_line
 from otf.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class InProcess:
         self.code = code
         self._calculator: Calculator = None
         self._rung = 0
+        self._following = Following()
 
     def start(self) -> None:
         """Build the calculator (see the protocol)."""
@@ -144,11 +145,13 @@ class InProcess:
 
     def _build(self, attempt: int) -> None:
         self._calculator, self._rung = self.code.build(attempt), attempt
+        self._following = Following()
 
     def _run(self, configuration: Configuration) -> Results:
         calculator = self._calculator
         self.code.make_ready(calculator, configuration)
-        results = evaluate(calculator, configuration.to_atoms())
+        compute = self._following.evaluate if self.code.follows else evaluate
+        results = compute(calculator, configuration.to_atoms())
         if (reason := self.code.objection(calculator)) is not None:
             raise CallFailed(reason)
         return results

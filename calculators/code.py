@@ -138,6 +138,7 @@ class Code:
         arguments set the k points
     electrons : name of a file the code leaves -> name under which it starts from it;
         empty when every call starts from atoms
+    follows : whether a call starts from the electrons its calculator object has left
     raised : returns arguments with the cutoff times a factor, None without a cutoff
     gamma_only : no k points, so cells of different size do not belong together
     notice : one sentence on what the numbers are worth; empty for none
@@ -159,6 +160,7 @@ class Code:
     sampling: Sampling | None = None
     kpoint_spacing: float | None = None
     electrons: Mapping[str, str] = field(default_factory=dict)
+    follows: bool = False
     raised: Callable[[Arguments, float], Arguments | None] | None = None
     gamma_only: bool = False
     notice: str = ""

@@ -1,7 +1,10 @@
 """GPAW: in this Python, or in another one that has ASE and GPAW.
 
-It raises when its SCF cycle does not converge. Of the other Python nothing of ours is
-needed: arguments, and their changes for a retry, travel as plain data.
+It raises when its SCF cycle does not converge. It keeps density and wave functions from
+one call to the next when it is told that nothing but positions has changed.
+
+Of the other Python nothing of ours is needed: arguments, and their changes for a retry,
+travel as plain data.
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ def set_kpoints(calculator: Calculator, grid: Grid) -> None:
 SAMPLING = Sampling(set_kpoints, one_of("kpts"))
 
 
-def code(arguments: Mapping[str, object]) -> Code:
+def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
     """Return the registry entry for a GPAW of this Python.
 
     Raises
@@ -91,6 +94,7 @@ def code(arguments: Mapping[str, object]) -> Code:
         construct=GPAW,
         ladder=LADDER,
         sampling=SAMPLING,
+        follows=restart,
         raised=raised,
     )
     try:

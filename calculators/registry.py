@@ -88,7 +88,8 @@ def make_calculator(
         1/angstrom, see :mod:`otf.calculators.kpoints`; None leaves k points to the
         arguments.
     restart
-        Start from electrons that lie in the directory, and leave them there.
+        Start from electrons that lie in the directory, and leave them there, or from
+        those the calculator has kept.
 
     Raises
     ------
@@ -149,6 +150,7 @@ RESTARTING: Mapping[str, Callable[[Mapping[str, object]], Code]] = {
     "abinit": partial(abinit.code, restart=True),
     "cp2k": partial(cp2k.code, restart=True),
     "espresso": partial(espresso.code, restart=True),
+    "gpaw": partial(gpaw.code, restart=True),
     "vasp": partial(vasp.code, restart=True),
 }
 WITH_KPOINTS = frozenset({"abinit", "cp2k", "espresso", "gpaw", "vasp"})

@@ -24,10 +24,10 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
-from ase.calculators.calculator import all_changes
+from ase.calculators.calculator import all_changes, compare_atoms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Answer = tuple[str, object]
 
@@ -36,20 +36,64 @@ NOT_CONVERGED = "the code says that its SCF did not converge"
 _HEARTBEAT = 2.0  # seconds between two looks at whether anybody still listens
 
 
-def evaluate(calculator: Any, atoms: Atoms) -> dict[str, object]:
-    """Return the results of one fresh calculation.
+def evaluate(
+    calculator: Any, atoms: Atoms, changes: Sequence[str] = tuple(all_changes)
+) -> dict[str, object]:
+    """Return the results of one calculation.
 
     All properties are asked for at once, because some codes would run a second time
-    for each, and with every change reported, so that no calculator starts from the
-    state of the call before.
+    for each.
+
+    Parameters
+    ----------
+    calculator
+        Of ASE.
+    atoms
+        The structure.
+    changes
+        What is said to be other than in the call before. Where that is everything, no
+        calculator starts from the state of that call.
     """
     stress = "stress" in calculator.implemented_properties and atoms.cell.rank == 3
     wanted = ["energy", "forces", *(["stress"] if stress else [])]
     if hasattr(calculator, "calculate") and hasattr(calculator, "results"):
         calculator.results = {}
-        calculator.calculate(atoms, wanted, list(all_changes))
+        calculator.calculate(atoms, wanted, list(changes))
         return dict(calculator.results)
     return {name: calculator.get_property(name, atoms) for name in wanted}
+
+
+class Following:
+    """Calls of one calculator that start from the electrons of the call before.
+
+    Only where atoms and cell are the same, and the call before came to its end. A call
+    that fails on the way from there is made from atoms: the electrons may be at fault.
+    """
+
+    def __init__(self) -> None:
+        self._before: Atoms | None = None
+
+    def evaluate(self, calculator: Any, atoms: Atoms) -> dict[str, object]:
+        """Return the results of one calculation (see the function)."""
+        before, self._before = self._before, None
+        results = None
+        if before is not None and only_positions_differ(before, atoms):
+            try:
+                results = evaluate(calculator, atoms, ["positions"])
+            except Exception:  # codes raise whatever they like
+                results = None
+            if says_not_converged(calculator):
+                results = None
+        if results is None:
+            results = evaluate(calculator, atoms)
+        self._before = atoms
+        return results
+
+
+def only_positions_differ(one: Atoms, other: Atoms) -> bool:
+    """Return whether electrons of one structure fit the other."""
+    differing = set(compare_atoms(one, other, tol=0.0))
+    return differing <= {"positions"} and one.info == other.info
 
 
 def says_not_converged(calculator: Any) -> bool:
@@ -143,15 +187,16 @@ def main() -> None:
         connection.send(("refused", reason))
         return
     connection.send(("ready", None))
-    rung = 0
+    rung, following = 0, Following()
 
     def answer(attempt: int, structure: dict[str, Any]) -> Answer:
-        nonlocal calculator, rung
+        nonlocal calculator, rung, following
         try:
             if attempt != rung:
-                rung = attempt
+                rung, following = attempt, Following()
                 calculator = construct(**steps[min(rung, len(steps) - 1)])
-            results = evaluate(calculator, to_atoms(structure))
+            compute = following.evaluate if order["restart"] else evaluate
+            results = compute(calculator, to_atoms(structure))
             if says_not_converged(calculator):
                 return "failed", NOT_CONVERGED
             return "results", plain(results)

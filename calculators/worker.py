@@ -55,7 +55,8 @@ class Order:
     python : interpreter of another environment that has ASE and the calculator, which
         is then named as "module:Class"; None for ours
     kpoint_spacing : 1/angstrom; None where the arguments set the k points
-    restart : whether a call starts from electrons that lie in the directory
+    restart : whether a call starts from electrons that lie in the directory, or that
+        the calculator has kept from the call before
     """
 
     calculator: str

@@ -351,8 +351,8 @@ def build_code(section: ReferenceSection, directory: Path | None = None) -> Code
 
 
 def _shelf(section: ReferenceSection, code: Code) -> ElectronShelf | None:
-    """Return where electrons are kept, None for a run that starts from atoms."""
-    if section.restart == "scratch":
+    """Return where electrons are kept, None where they are in no file."""
+    if section.restart == "scratch" or not code.electrons:
         return None
     return ElectronShelf(Path(str(code.arguments["directory"])), code.electrons)
 

@@ -303,6 +303,40 @@ def test_set_ups_gpaw_does_not_have_are_one_line(changes, words):
 
 
 @gpaw
+def test_gpaw_starts_from_the_electrons_of_the_call_before(silicon, tmp_path):
+    rng = np.random.default_rng(5)
+    near = [
+        silicon.moved(silicon.positions + 0.01 * k * rng.normal(size=(8, 3)))
+        for k in range(3)
+    ]
+    symmetric = Configuration.from_atoms(bulk("Si", "diamond", a=5.43, cubic=True))
+    apart = symmetric.moved(symmetric.positions + 0.05 * rng.normal(size=(8, 3)))
+    larger = replace(near[0], cell=1.01 * near[0].cell)
+    # The third breaks the symmetry that k points were reduced by.
+    asked = [*near, larger, symmetric, apart]
+
+    def labels(folder, *, restart):
+        folder.mkdir()
+        code = foreign_code("gpaw", GPAW_PBE, PYTHON, directory=folder)
+        order = Order(code.name, code.arguments, folder, code.ladder, PYTHON)
+        worker = Worker(replace(order, restart=restart))
+        reference = Reference(code, caller=worker, retries=0)
+        out = [reference.label(c) for c in asked]
+        reference.close()
+        log = (folder / "gpaw.txt").read_text()
+        return out, list(map(int, re.findall(r"Converged after (\d+) iter", log)))
+
+    fresh, from_atoms = labels(tmp_path / "fresh", restart=False)
+    kept, from_before = labels(tmp_path / "kept", restart=True)
+    for a, b in zip(fresh, kept, strict=True):
+        # GPAW stops at 0.0005 eV an electron, here 32, and 1e-4 of the density.
+        assert a.energy == pytest.approx(b.energy, abs=32 * 0.0005)
+        np.testing.assert_allclose(a.forces, b.forces, rtol=0, atol=0.01)
+    assert sum(from_before[1:3]) < sum(from_atoms[1:3])
+    assert from_before[3:] == from_atoms[3:]
+
+
+@gpaw
 def test_gpaw_of_another_python_gives_gradients(silicon, tmp_path):
     given = {**GPAW_PBE, "txt": str(tmp_path / "gpaw.txt")}
     worker = Worker(Order("gpaw:GPAW", given, tmp_path, python=PYTHON))

@@ -117,14 +117,14 @@ def test_electrons_of_another_cell_are_not_taken(tmp_path, structures):
 
 
 def test_codes_that_cannot_are_refused_with_those_that_can():
-    with pytest.raises(InputError, match="abinit, cp2k, espresso, vasp can"):
+    with pytest.raises(InputError, match="abinit, cp2k, espresso, gpaw, vasp can"):
         make_calculator("tblite", restart=True)
 
 
-def test_another_python_cannot_keep_electrons(tmp_path, capsys):
+def test_another_python_cannot_keep_electrons_of_any_code(tmp_path, capsys):
     bulk("Si").write(tmp_path / "si.xyz")
     (tmp_path / "input.toml").write_text(
-        '[structure]\nfile = "si.xyz"\n[reference]\ncalculator = "gpaw"\n'
+        '[structure]\nfile = "si.xyz"\n[reference]\ncalculator = "my:Code"\n'
         'python = "/usr/bin/python3"\nrestart = "previous"\n'
         "[[dynamics.stages]]\nsteps = 1\ntemperature_K = 300.0\n"
     )

@@ -13,6 +13,8 @@ from otf.settings.dynamics import Dynamics, Stage
 from otf.settings.model import Descriptor, Learning, Production, Regression
 from otf.settings.system import Limits, Output, Reference, Structure
 
+GPAW = ("gpaw", "gpaw:GPAW")
+
 
 class Settings(Section):
     """Everything a run is told."""
@@ -147,10 +149,11 @@ def _reference(reference: Reference | None) -> list[str]:
     if reference is None:
         return []
     lines = []
-    if reference.restart != "scratch" and reference.python is not None:
+    elsewhere = reference.python is not None and reference.calculator not in GPAW
+    if reference.restart != "scratch" and elsewhere:
         lines.append(
-            'restart = "previous" is not possible in another python: remove one of '
-            "them (reference.restart)"
+            'restart = "previous" is possible for gpaw only in another python: remove '
+            "one of them (reference.restart)"
         )
     if reference.restart != "scratch" and reference.works_ahead:
         lines.append(

@@ -130,7 +130,7 @@ class Reference(Section):
     restart: Literal["scratch", "previous"] = Field(
         default="scratch",
         description="Electrons a call starts from: those of isolated atoms, or those "
-        "of the last label (abinit, cp2k, espresso, vasp) in the same cell.",
+        "of the last label (abinit, cp2k, espresso, gpaw, vasp) in the same cell.",
     )
     arguments: dict[str, JsonValue] = Field(
         default_factory=dict,
