@@ -5,8 +5,8 @@
 
 Eight atoms of silicon in pw.x (36 Ry, 2x2x2 k points, Si.pz-vbc.UPF) or in the GPAW of
 another Python (PBE, 250 eV, 2x2x2 k points) along molecular dynamics at 900 K in steps
-of 2 fs: self-consistent iterations and processor time of four calls, from atoms and from
-the label before, which lies 1, 10 or 50 steps back, and by how much the labels differ.
+of 2 fs: self-consistent iterations and processor time of four calls, from atoms and
+from the label before, which lies 1, 10 or 50 steps back, and how the labels differ.
 """
 
 from __future__ import annotations
