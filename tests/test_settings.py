@@ -280,11 +280,22 @@ def test_the_commented_input_means_what_the_shortest_one_means():
 
 
 # These need another key beside them.
+AT_PRESSURE = ('ensemble = "NPT"', "pressure_GPa = 0.0")
+WITH_INERTIA = (*AT_PRESSURE, 'barostat = "parrinello-rahman"')
 PARTNERS = {
-    "budget_calls": 'policy = "budget"',
-    "length": 'covariance = "gaussian"',
-    "time_constant_fs": 'thermostat = "csvr"',
-    "chain_length": 'thermostat = "nose-hoover"',
+    "budget_calls": ('policy = "budget"',),
+    "length": ('covariance = "gaussian"',),
+    "time_constant_fs": ('thermostat = "csvr"',),
+    "chain_length": ('thermostat = "nose-hoover"',),
+    "barostat": AT_PRESSURE,
+    "cell": AT_PRESSURE,
+    "barostat_time_fs": AT_PRESSURE,
+    "compressibility_per_GPa": AT_PRESSURE,
+    "cell_friction_per_ps": WITH_INERTIA,
+    "cell_mass_amu": WITH_INERTIA,
+    "pressure_GPa": AT_PRESSURE[:1],
+    "pressure_end_GPa": AT_PRESSURE,
+    "hold_cell": AT_PRESSURE,
 }
 OF_PRODUCTION = {"model", "on_untrusted", "max_spilling", "check_interval"}
 # Of sections that are not there as long as their header is a comment.
@@ -311,10 +322,10 @@ def test_every_comment_of_the_commented_input_can_be_made_a_key():
         for needed in NEEDED.get(section, ()):
             j = next(j for j, s in enumerate(lines) if s.startswith(f"#{needed}"))
             changed[j] = lines[j][1:]
-        if key in PARTNERS:
-            name = PARTNERS[key].partition(" ")[0]
+        for partner in PARTNERS.get(key, ()):
+            name = partner.partition(" ")[0]
             j = next(j for j, s in enumerate(lines) if s.startswith(f"#{name} "))
-            changed[j] = PARTNERS[key]
+            changed[j] = partner
         parse("\n".join(changed))
         tried += 1
     assert tried > 40

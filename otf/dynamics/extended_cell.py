@@ -13,6 +13,7 @@ from otf.dynamics.pressure import full_stress
 from otf.dynamics.thermostats import thermal_degrees
 from otf.errors import InputError
 from otf.kernels.cpu.noise import normal
+from otf.potential import Untrusted
 from otf.units import KB
 
 if TYPE_CHECKING:
@@ -435,9 +436,16 @@ class MartynaTobiasKlein:
                 chains[2 * row : 2 * row + 2] = np.zeros(self.length), masses
                 scales.append(1.0)
                 continue
-            scale, velocities, taken = chain_step(
-                kinetic, chains[2 * row], masses, links, half, self.order
-            )
+            try:
+                scale, velocities, taken = chain_step(
+                    kinetic, chains[2 * row], masses, links, half, self.order
+                )
+            except OverflowError:
+                raise Untrusted(
+                    state.configuration,
+                    "the chain of thermostats exploded: lower the time step, or look "
+                    "at the stress",
+                ) from None
             chains[2 * row : 2 * row + 2] = velocities, masses
             heat += taken
             scales.append(scale)

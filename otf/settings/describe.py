@@ -131,8 +131,8 @@ def _words(annotation: object) -> str:
     if annotation in _NAMES:
         return _NAMES[annotation]
     if origin is tuple:
-        words = _words(arguments[0])
-        return f"list of {words}" if words.endswith("`") else f"list of {words}s"
+        entry = _words(arguments[0])
+        return f"list of {entry}" if entry.endswith("`") else f"list of {entry}s"
     if origin is dict:
         return "table"
     if arguments and all(isinstance(choice, str) for choice in arguments):
