@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.build_baseline import build_baseline, isolated_energies
-from otf.build_cell import build_barostat, with_movable_cell
+from otf.build_cell import build_barostat, require_stress, with_movable_cell
 from otf.build_pool import build_pool
 from otf.calculators.baseline import calculator_baseline
 from otf.calculators.caller import InProcess, introduced
@@ -36,6 +36,7 @@ from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
 from otf.learning.potential import LearningOptions, LearningPotential
 from otf.learning.production import ProductionPotential
 from otf.learning.queue import under
+from otf.learning.stress import StressTolerance
 from otf.models.archive import model_from_arrays, posterior_from_arrays
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Covariance, Gaussian, Polynomial
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
 FEW_FOR_A_GPU = 1000
 # An atom that crosses this share of the cutoff in one step has left the dynamics.
 LARGEST_STEP = 0.2
+# Of the labelled copies a run at constant pressure starts with.
+START_STRAIN = 0.02
 
 
 def build_descriptor(settings: Settings, species: Sequence[int]) -> PowerSpectrum:
@@ -181,8 +184,18 @@ def build_learning(
             max_failures=settings.reference.max_failures,
             second_opinion=settings.reference.second_opinion,
             device=build_device(settings, configuration),
+            stress_tolerance=_stress_tolerance(settings),
+            strain=START_STRAIN if settings.dynamics.ensemble == "NPT" else 0.0,
         ),
     )
+
+
+def _stress_tolerance(settings: Settings) -> StressTolerance | None:
+    """Return what errors of the stress count for, None in a fixed cell."""
+    if settings.dynamics.ensemble != "NPT":
+        return None
+    learning = settings.learning
+    return StressTolerance(learning.max_stress_error, learning.max_force_error_eV_per_A)
 
 
 def build_schedule(settings: Settings) -> Schedule:
@@ -286,6 +299,7 @@ def build_reference(
         return None
     section, directory = settings.reference, RunFolder(settings.directory).reference
     code = build_code(section, directory)
+    require_stress(settings, code)
     cache = _cache(settings)
     if section.works_ahead:
         order = _order(section, code, directory)

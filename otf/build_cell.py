@@ -22,6 +22,7 @@ from otf.errors import InputError
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from otf.calculators.code import Code
     from otf.configuration import FloatArray
     from otf.dynamics.sampler import Sampler
     from otf.settings import Settings
@@ -34,6 +35,24 @@ WORDS = {
     "orthorhombic": ("xx", "yy", "zz"),
     "full": ("xx", "yy", "zz", "yz", "xz", "xy"),
 }
+
+
+def require_stress(settings: Settings, code: Code) -> None:
+    """Ask the class of a calculator whether it gives the stress a moving cell needs.
+
+    A code that is no class, or says yes and gives none, is met at its first label.
+
+    Raises
+    ------
+    InputError
+        When it says that it does not.
+    """
+    known = getattr(code.construct, "implemented_properties", None)
+    if settings.dynamics.ensemble == "NPT" and known and "stress" not in known:
+        raise InputError(
+            f'calculator {code.name!r} gives no stress, which ensemble = "NPT" needs: '
+            'take another, or set ensemble = "NVT" (reference.calculator)'
+        )
 
 
 def with_movable_cell(settings: Settings, state: State) -> State:

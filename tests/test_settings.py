@@ -296,6 +296,7 @@ PARTNERS = {
     "pressure_GPa": AT_PRESSURE[:1],
     "pressure_end_GPa": AT_PRESSURE,
     "hold_cell": AT_PRESSURE,
+    "max_stress_error_GPa": AT_PRESSURE,
 }
 OF_PRODUCTION = {"model", "on_untrusted", "max_spilling", "check_interval"}
 # Of sections that are not there as long as their header is a comment.

@@ -47,6 +47,9 @@ def extxyz(
     return "\n".join([str(len(lines)), head, *lines]) + "\n"
 
 
+NPT = 'ensemble = "NPT"'
+AT_1_GPA = {"[dynamics.stages]": "steps = 10\ntemperature_K = 300\npressure_GPa = 1.0"}
+
 CASES = [
     Wrong("no TOML", "no valid TOML", text="[structure\nfile = 3"),
     Wrong("a key twice", "no valid TOML", text="seed = 1\nseed = 2\n"),
@@ -263,6 +266,148 @@ CASES = [
         "an argument in the section of the baseline",
         "arguments of the calculator go into [baseline.calculator.arguments]",
         {"baseline": 'calculator = { name = "emt", asap_cutoff = true }'},
+    ),
+    Wrong(
+        "a pressure in a fixed cell",
+        'pressure_GPa needs ensemble = "NPT", got ensemble = "NVT"',
+        {"[dynamics.stages]": "steps = 10\ntemperature_K = 300\npressure_GPa = 1.0"},
+    ),
+    Wrong(
+        "a barostat in a fixed cell",
+        'barostat needs ensemble = "NPT", got ensemble = "NVT"',
+        {"dynamics": 'barostat = "mtk"'},
+    ),
+    Wrong(
+        "an unknown barostat",
+        'got "berendsen"',
+        {"dynamics": 'ensemble = "NPT"\nbarostat = "berendsen"', **AT_1_GPA},
+    ),
+    Wrong(
+        "no pressure",
+        'ensemble = "NPT" needs pressure_GPa, or hold_cell = true',
+        {"dynamics": NPT},
+    ),
+    Wrong(
+        "the end of a pressure without its start",
+        "pressure_end_GPa needs pressure_GPa beside it",
+        {
+            "dynamics": NPT,
+            "[dynamics.stages]": "steps = 10\ntemperature_K = 300\n"
+            "pressure_end_GPa = 1.0",
+        },
+    ),
+    Wrong(
+        "a pressure on a cell that is held",
+        "pressure_GPa contradicts hold_cell",
+        {
+            "dynamics": NPT,
+            "[dynamics.stages]": "steps = 10\ntemperature_K = 300\n"
+            "pressure_GPa = 1.0\nhold_cell = true\n\n[[dynamics.stages]]\n"
+            "steps = 10\ntemperature_K = 300\npressure_GPa = 1.0",
+        },
+    ),
+    Wrong(
+        "a cell that is always held",
+        "the cell is held in every stage",
+        {
+            "dynamics": NPT,
+            "[dynamics.stages]": "steps = 10\ntemperature_K = 300\nhold_cell = true",
+        },
+    ),
+    Wrong(
+        "three pressures on a cell that keeps its shape",
+        'got cell = "isotropic"',
+        {
+            "dynamics": NPT,
+            "[dynamics.stages]": "steps = 10\ntemperature_K = 300\n"
+            "pressure_GPa = [0.0, 0.0, 1.0]",
+        },
+    ),
+    Wrong(
+        "two pressures",
+        "pressure_GPa",
+        {
+            "dynamics": f'{NPT}\ncell = "full"',
+            "[dynamics.stages]": "steps = 10\ntemperature_K = 300\n"
+            "pressure_GPa = [0.0, 1.0]",
+        },
+    ),
+    Wrong(
+        "an unknown cell",
+        'did you mean "isotropic"?',
+        {"dynamics": f'{NPT}\ncell = "isotropc"', **AT_1_GPA},
+    ),
+    Wrong(
+        "a component that is none",
+        '"zx"',
+        {"dynamics": f'{NPT}\ncell = ["zz", "zx"]', **AT_1_GPA},
+    ),
+    Wrong(
+        "components that make another",
+        "xy and yz together make xz: add it (dynamics.cell)",
+        {"dynamics": f'{NPT}\ncell = ["xx", "xy", "yz"]', **AT_1_GPA},
+    ),
+    Wrong(
+        "chains beside noise",
+        "barostat = 'mtk' goes with thermostat = 'nose-hoover', got thermostat = "
+        "'csvr'",
+        {"dynamics": f'{NPT}\nbarostat = "mtk"\nthermostat = "csvr"', **AT_1_GPA},
+    ),
+    Wrong(
+        "friction of a cell without inertia",
+        "cell_friction_per_ps belongs to barostat = 'parrinello-rahman'",
+        {"dynamics": f"{NPT}\ncell_friction_per_ps = 2.0", **AT_1_GPA},
+    ),
+    Wrong(
+        "mass and time of the cell",
+        "cell_mass_amu and barostat_time_fs say the same",
+        {
+            "dynamics": f'{NPT}\nbarostat = "parrinello-rahman"\n'
+            "cell_mass_amu = 100.0\nbarostat_time_fs = 500.0",
+            **AT_1_GPA,
+        },
+    ),
+    Wrong(
+        "inertia at absolute zero",
+        "needs a temperature above 0 K",
+        {
+            "dynamics": f'{NPT}\nbarostat = "mtk"',
+            "[dynamics.stages]": "steps = 10\ntemperature_K = 0\npressure_GPa = 1.0",
+        },
+    ),
+    Wrong(
+        "a slab under pressure",
+        "needs a structure that is periodic in three directions",
+        {"dynamics": NPT, **AT_1_GPA},
+        structure=extxyz(["Cu 0 0 0"], cell="5 0 0 0 5 0 0 0 20", pbc="T T F"),
+    ),
+    Wrong(
+        "fixed atoms under pressure",
+        'fixed atoms contradict ensemble = "NPT"',
+        {
+            "structure": 'file = "cu.extxyz"\nfix_atoms = [0]',
+            "dynamics": NPT,
+            **AT_1_GPA,
+        },
+    ),
+    Wrong(
+        "stress that is not learned under pressure",
+        "train_stress = 'no' leaves unlearned",
+        {"regression": 'train_stress = "no"', "dynamics": NPT, **AT_1_GPA},
+    ),
+    Wrong(
+        "a reference without stress under pressure",
+        "gives no stress",
+        {
+            "reference": 'calculator = "ase.calculators.tip3p:TIP3P"',
+            "dynamics": NPT,
+            **AT_1_GPA,
+        },
+    ),
+    Wrong(
+        "a tolerance of the stress in a fixed cell",
+        'max_stress_error_GPa needs ensemble = "NPT"',
+        {"learning": "max_stress_error_GPa = 0.1"},
     ),
     Wrong(
         "friction of what is no element",

@@ -9,8 +9,9 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from ase.formula import Formula
 
-from otf.build import build_code, build_device
+from otf.build import build_code, build_device, initial_state
 from otf.build_baseline import require_sound_baseline
+from otf.build_cell import require_stress
 from otf.calculators.geometry import closest_contact, require_sane_distances
 from otf.commands.forecast import forecast, in_words
 from otf.commands.pulay import lines_of, measured
@@ -20,6 +21,7 @@ from otf.kernels import load
 from otf.potential import Untrusted
 from otf.settings import load_settings
 from otf.settings.structures import first_configuration, movable
+from otf.settings.wording import received
 from otf.store.model_file import read_model
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray
     from otf.settings import Settings
+    from otf.settings.dynamics import Stage as StageSection
 
 CLOSE = 0.75  # in sums of covalent radii; a bond stands near 1
 FORECAST_MARGIN = 3.0
@@ -48,6 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Print what the input means, or raise at what it cannot mean."""
     settings = load_settings(arguments.input)
     configuration = sound_configuration(settings)
+    initial_state(settings)
     require_sound_reference(settings, configuration)
     require_sound_model(settings)
     if settings.is_learning:
@@ -56,7 +60,10 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{word:<10} {line}")
     for line in warnings(settings, configuration):
         print(f"{'warning':<10} {line}")
-    if arguments.pulay:
+    if not arguments.pulay:
+        for line in pulay_warning(settings, arguments.input):
+            print(f"{'warning':<10} {line}")
+    else:
         found = measured(settings, configuration)
         for word, line in lines_of(found, noise=settings.regression.noise_stress):
             print(f"{word:<10} {line}")
@@ -101,6 +108,7 @@ def require_sound_reference(settings: Settings, configuration: Configuration) ->
     """
     if settings.is_learning and settings.reference is not None:
         code = build_code(settings.reference)
+        require_stress(settings, code)
         code.require_elements(frozenset(species_of([configuration])))
         if settings.reference.python is None:
             code.build()
@@ -168,6 +176,20 @@ def warnings(settings: Settings, configuration: Configuration) -> Iterator[str]:
         yield (
             f"{settings.directory} holds a run already: use otf-md resume, or another "
             "directory under [output]"
+        )
+
+
+def pulay_warning(settings: Settings, name: Path) -> Iterator[str]:
+    """Yield that a cell is about to follow the stress of a code with a cutoff."""
+    if settings.dynamics.ensemble != "NPT" or not settings.is_learning:
+        return
+    assert settings.reference is not None  # the settings refuse to learn without one
+    code = build_code(settings.reference)
+    if code.raised is not None:
+        yield (
+            f"the cell follows the stress of {code.name}, which is off where the "
+            "energy is not converged with the cutoff (Pulay stress): the cell comes "
+            f"out too small; measure it with 'otf-md check --pulay {name}'"
         )
 
 
@@ -267,17 +289,33 @@ def _policy_line(settings: Settings) -> str:
 
 def _dynamics_lines(settings: Settings) -> Iterator[tuple[str, str]]:
     dynamics = settings.dynamics
-    thermostat = "" if dynamics.ensemble == "NVE" else f", {dynamics.thermostat}"
+    names = [dynamics.ensemble, dynamics.thermostat_in_use]
+    if dynamics.ensemble == "NPT":
+        free = dynamics.cell
+        names += [dynamics.barostat, free if isinstance(free, str) else " ".join(free)]
+    how = ", ".join(name for name in names if name)
     picoseconds = dynamics.n_steps * dynamics.timestep_fs / 1000.0
     yield (
         "dynamics",
-        f"{dynamics.ensemble}{thermostat}, {dynamics.n_steps} steps of "
+        f"{how}, {dynamics.n_steps} steps of "
         f"{dynamics.timestep_fs:g} fs = {picoseconds:g} ps, "
         f"starting at {dynamics.start_temperature:g} K",
     )
     for k, stage in enumerate(dynamics.stages, start=1):
         line = f"stage {k}: {stage.steps} steps"
-        if dynamics.ensemble == "NVT":
+        if dynamics.ensemble != "NVE":
             start, end = stage.temperatures
             line += f" at {start:g} K" if start == end else f", {start:g} to {end:g} K"
+        if dynamics.ensemble == "NPT":
+            line += ", cell held" if stage.hold_cell else f", {_pressures(stage)}"
         yield "", line
+
+
+def _pressures(stage: StageSection) -> str:
+    """Return the pressures of a stage in words."""
+    numbers = [
+        received(value)
+        for value in (stage.pressure_GPa, stage.pressure_end_GPa)
+        if value is not None
+    ]
+    return " to ".join(dict.fromkeys(numbers)) + " GPa"

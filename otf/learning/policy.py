@@ -79,16 +79,20 @@ class Assessment:
     errors : (n,) e_i in eV/angstrom, None when only the screen was evaluated
     spilling : (n,)
     threshold : t in eV/angstrom
+    of_stress : eV/angstrom, what the error of the stress counts for; 0 in a fixed cell
     """
 
     errors: FloatArray | None
     spilling: FloatArray
     threshold: float
+    of_stress: float = 0.0
 
     @property
     def error(self) -> float:
-        """Return e, the largest e_i; 0 when it was not needed."""
-        return 0.0 if self.errors is None else float(self.errors.max(initial=0.0))
+        """Return e, the largest e_i or what the stress counts; 0 when not needed."""
+        if self.errors is None:
+            return 0.0
+        return max(float(self.errors.max(initial=0.0)), self.of_stress)
 
     @property
     def max_spilling(self) -> float:

@@ -26,6 +26,7 @@ from otf.learning.policy import Assessment, Reason, decide
 from otf.learning.queue import Queue, under
 from otf.learning.scout import Scout
 from otf.learning.screen import Screen
+from otf.learning.stress import StressErrors
 from otf.models.archive import model_to_arrays
 from otf.potential import ModelChange, Untrusted
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from otf.learning.events import LearningLog
     from otf.learning.policy import Policy, Rules
     from otf.learning.queue import Waiting
+    from otf.learning.stress import StressTolerance
     from otf.models.bayesian_linear import BayesianLinear
     from otf.potential import (
         Answer,
@@ -81,6 +83,9 @@ class LearningOptions:
     max_failures : structures without labels that are put aside before a run stops
     second_opinion : whether labels far from the model are computed once more
     device : where configurations are and predictions shall be
+    stress_tolerance : where the cell can move, who counts the errors of the stress;
+        None where it cannot
+    strain : deviation of the strains of the labelled copies a run starts with
     """
 
     rattles: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15)
@@ -94,6 +99,8 @@ class LearningOptions:
     max_failures: int = 5
     second_opinion: bool = True
     device: Device = "cpu"
+    stress_tolerance: StressTolerance | None = None
+    strain: float = 0.0
 
 
 class LearningPotential:
@@ -135,6 +142,7 @@ class LearningPotential:
         self.generation = 0  # grows with every change of the model's arrays
         self.last = Assessment(None, np.zeros(0), policy.threshold)
         self._log = log
+        self._stress = StressErrors(self.options.stress_tolerance)
         self._screen = Screen(rules)
         # What needs more than a look at a prediction is done on the host.
         device = self.options.device
@@ -257,13 +265,21 @@ class LearningPotential:
         errors = exact.forces
         if self.policy.calibrated:
             errors = self.calibration.errors(c.numbers, exact.forces)
-        return replace(exact, errors=errors, error=float(errors.max(initial=0.0)))
+        error = max(float(errors.max(initial=0.0)), self._of_stress(exact))
+        return replace(exact, errors=errors, error=error)
+
+    def _of_stress(self, exact: Uncertainty) -> float:
+        """Return what the error of the stress counts for, in eV/angstrom."""
+        return self._stress.counted(exact.stress, self.policy)
 
     def _assess(
         self, uncertainty: Uncertainty, screen: Uncertainty, step: int
     ) -> Assessment:
         threshold = self.policy.threshold
-        assessment = Assessment(uncertainty.errors, uncertainty.spilling, threshold)
+        of_stress = self._of_stress(uncertainty)
+        assessment = Assessment(
+            uncertainty.errors, uncertainty.spilling, threshold, of_stress
+        )
         if uncertainty.errors is not None:
             self._screen.learn(
                 uncertainty,
@@ -296,8 +312,9 @@ class LearningPotential:
 
     # -------------------------------------------------------------- learning
     def _start(self, c: Configuration, step: int) -> None:
+        seed, strain = self.options.seed, self.options.strain
         copies = [
-            rattled(c, amplitude, seed=self.options.seed, index=k)
+            rattled(c, amplitude, seed=seed, index=k, strain=strain)
             for k, amplitude in enumerate(self.options.rattles)
         ]
         self._call_all(copies, step, Reason.START)
@@ -418,6 +435,7 @@ class LearningPotential:
 
     def _learned(self, decision: Decision) -> None:
         """Queue a labelled frame, and learn what the prediction before it was worth."""
+        self._stress.require(decision.labels)
         self.n_calls += 1
         before, c, labels = decision.before, decision.configuration, decision.labels
         audit = decision.reason is Reason.AUDIT
@@ -529,6 +547,11 @@ class LearningPotential:
             decision.configuration.numbers,
             decision.labels.forces - before.forces,
             known.forces,
+            audit=decision.reason is Reason.AUDIT,
+        )
+        self._stress.learn(
+            decision.labels.stress - before.stress,
+            known.stress,
             audit=decision.reason is Reason.AUDIT,
         )
         assessment = Assessment(known.errors, known.spilling, decision.threshold)
@@ -719,6 +742,7 @@ class LearningPotential:
             "screen": self._screen,
             "queue": self._queue,
             "under_way": self._under_way,
+            **self._stress.parts(),
         }
 
 

@@ -159,6 +159,11 @@ class Learning(Section):
         default=0.3,
         description="Largest tolerated force error on any atom (95 % quantile).",
     )
+    max_stress_error_GPa: Positive = Field(
+        default=0.3,
+        description="Largest tolerated error of the stress (95 % quantile), with "
+        'ensemble = "NPT".',
+    )
     budget_calls: Count | None = Field(
         default=None,
         description='Reference calls the whole run may take (policy = "budget").',
@@ -230,6 +235,11 @@ class Learning(Section):
         "without it the threshold.",
         examples=[0.1],
     )
+
+    @property
+    def max_stress_error(self) -> float:
+        """Return the tolerated error of the stress in eV/angstrom^3."""
+        return self.max_stress_error_GPa * GPA
 
     @property
     def spilling_bound(self) -> float:

@@ -117,6 +117,7 @@ def contradictions(settings: Settings) -> list[str]:
         *_dispersion(settings.baseline.dispersion),
         *_charges(settings.baseline.electrostatics),
         *_dynamics(settings.dynamics),
+        *_stress(settings),
     ]
 
 
@@ -214,6 +215,31 @@ def _regression(settings: Settings) -> list[str]:
     if regression.was_given("exponent") and regression.covariance != "polynomial":
         lines.append('exponent needs covariance = "polynomial" (regression.exponent)')
     return lines
+
+
+def _stress(settings: Settings) -> list[str]:
+    """Return what a cell that moves, or does not, has to do with the stress."""
+    if settings.dynamics.ensemble != "NPT":
+        if settings.learning.was_given("max_stress_error_GPa"):
+            return [
+                'max_stress_error_GPa needs ensemble = "NPT", got ensemble = '
+                f'"{settings.dynamics.ensemble}" (learning.max_stress_error_GPa)'
+            ]
+        return []
+    if not settings.is_learning:
+        return []
+    regression = settings.regression
+    unlearned = [
+        ("train_stress", regression.train_stress == "no"),
+        ("weight_stress", regression.weight_stress == 0.0),
+    ]
+    return [
+        f'ensemble = "NPT" moves the cell by the stress, which {key} = '
+        f"{getattr(regression, key)!r} leaves unlearned: remove it "
+        f"(regression.{key})"
+        for key, is_unlearned in unlearned
+        if is_unlearned
+    ]
 
 
 def _dispersion(dispersion: Dispersion | None) -> list[str]:
