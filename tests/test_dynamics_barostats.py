@@ -299,7 +299,7 @@ def test_an_ideal_gas_whose_whole_moves_has_one_atom_more():
 
 
 def test_a_step_of_rescaling_is_that_of_the_root_of_the_volume():
-    # eq. 7 of Bernetti and Bussi with P_int = N kT/V, kT = P0 = beta_T = 1
+    # d sqrt(V) of Bernetti and Bussi with P_int = N kT/V, kT = P0 = beta_T = 1
     V, tau, dt, N, R = 6.0, 10.0, 0.3, 5, 0.7
     root = V**0.5
     drift = -root / (2.0 * tau) * (1.0 - N / V - 1.0 / (2.0 * V))

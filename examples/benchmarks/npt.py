@@ -41,6 +41,7 @@ from otf.units import GPA
 if TYPE_CHECKING:
     from otf.configuration import FloatArray
 
+LEARNING_STEPS = 3000
 EDGE = 5.3  # angstrom, near that of no pressure
 CUTOFF = 2.5  # sigma
 PAIRS = {
@@ -239,7 +240,11 @@ def learn(work: Path, steps: int) -> None:
         "\ncutoff_two_body_A = 8.5\nn_max_two_body = 12"
     )
     path = written(
-        learning, "input", steps=3000, potential=EXACT + descriptor, cell="full"
+        learning,
+        "input",
+        steps=LEARNING_STEPS,
+        potential=EXACT + descriptor,
+        cell="full",
     )
     otf_md("run", path)
     view = RunView.load(learning / "run")

@@ -67,7 +67,7 @@ def rescaled(
     -----
     The noise of lambda = sqrt(V) does not depend on lambda [1]_:
     d lambda = V D (drift/(2 lambda) + 1/(4 lambda)) dt + sqrt(V D/2) dW. For a free
-    volume V D = kT beta_T/tau and drift = V (P_int - P)/kT give eq. 6 of the paper.
+    volume V D = kT beta_T/tau and drift = V (P_int - P)/kT give that of the paper.
 
     References
     ----------
@@ -118,7 +118,7 @@ class StochasticCellRescaling:
     .. [1] M. Bernetti, G. Bussi, J. Chem. Phys. 153, 114107 (2020),
        doi 10.1063/5.0020514.
     .. [2] V. Del Tatto, P. Raiteri, M. Bernetti, G. Bussi, Appl. Sci. 12, 1139 (2022),
-       eq. 3, doi 10.3390/app12031139.
+       doi 10.3390/app12031139.
     """
 
     thermostat: Thermostat

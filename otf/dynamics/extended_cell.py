@@ -77,7 +77,7 @@ def inertia_of(relaxation_time: float, n_free: int, kT: float) -> float:
     References
     ----------
     G. J. Martyna, M. E. Tuckerman, D. J. Tobias, M. L. Klein, Mol. Phys. 87, 1117
-    (1996), section 2.5, doi 10.1080/00268979600100761; the kinetic energy is
+    (1996), doi 10.1080/00268979600100761, of a full cell; the kinetic energy is
     W tr(nu nu^T)/2, W (d log V/dt)^2/6 of a free volume.
     """
     return (n_free + 3) * kT * relaxation_time**2 / 3.0

@@ -55,7 +55,7 @@ class Load:
 
     References
     ----------
-    .. [1] M. Parrinello, A. Rahman, J. Appl. Phys. 52, 7182 (1981), eq. 2.24-2.26,
+    .. [1] M. Parrinello, A. Rahman, J. Appl. Phys. 52, 7182 (1981),
        doi 10.1063/1.328693.
     """
 
