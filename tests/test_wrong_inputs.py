@@ -268,6 +268,16 @@ CASES = [
         {"baseline": 'calculator = { name = "emt", asap_cutoff = true }'},
     ),
     Wrong(
+        "the mass of an element that is not there",
+        "masses_amu names H, of which the structure has none",
+        {"structure": 'file = "cu.extxyz"\nmasses_amu = { H = 3.0 }'},
+    ),
+    Wrong(
+        "a negative mass",
+        "must be greater than 0, got -3.0",
+        {"structure": 'file = "cu.extxyz"\nmasses_amu = { Cu = -3.0 }'},
+    ),
+    Wrong(
         "a pressure in a fixed cell",
         'pressure_GPa needs ensemble = "NPT", got ensemble = "NVT"',
         {"[dynamics.stages]": "steps = 10\ntemperature_K = 300\npressure_GPa = 1.0"},

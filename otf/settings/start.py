@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.errors import InputError
+from otf.settings.base import by_number
 from otf.settings.structures import first_configuration, movable, read_atoms
 
 if TYPE_CHECKING:
@@ -54,7 +55,27 @@ def starting_point(settings: Settings) -> StartingPoint:
     velocities = None
     if momenta is not None and np.any(momenta):
         velocities = np.asarray(momenta, dtype=np.float64) / masses[:, None]
+    masses = _with_masses_of_user(masses, section.masses_amu, configuration)
     return StartingPoint(configuration, masses, free, velocities)
+
+
+def _with_masses_of_user(
+    masses: FloatArray, table: dict[str, float], configuration: Configuration
+) -> FloatArray:
+    """Return the masses (n,) with those of the input file in their places."""
+    given = by_number(table)
+    for symbol, number in zip(table, given, strict=True):
+        if number not in configuration.numbers:
+            raise InputError(
+                f"masses_amu names {symbol}, of which the structure has none: remove "
+                "it (structure.masses_amu)"
+            )
+    return np.array(
+        [
+            given.get(int(z), m)
+            for z, m in zip(configuration.numbers, masses, strict=True)
+        ]
+    )
 
 
 def _free_in_file(atoms: Atoms) -> BoolArray:

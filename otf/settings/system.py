@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from otf.settings.base import Count, Positive, Section, Text
+from otf.settings.base import Count, Element, Positive, Section, Text
 
 
 class Structure(Section):
@@ -50,6 +50,12 @@ class Structure(Section):
     ] = Field(
         default=(),
         description="Atoms that never move, counted from 0 after `repeat`.",
+    )
+    masses_amu: dict[Element, Positive] = Field(
+        default={},
+        description="Masses of elements in place of those of nature, such as "
+        "{ H = 3.0 }: slower vibrations bear a longer time step, and averages over the "
+        "configurations stay as they are.",
     )
 
 
