@@ -469,6 +469,20 @@ def test_the_table_comes_back_with_twelve_digits(tmp_path):
         assert table[name][1] == pytest.approx(getattr(row(2), name), rel=1e-11)
 
 
+def test_a_table_without_the_volume_goes_on_without_it(tmp_path):
+    path = tmp_path / "thermo.csv"
+    names = [name for name in COLUMNS if name != "volume_A3"]
+    path.write_text(",".join(names) + "\n" + ",".join(["1"] * len(names)) + "\n")
+    with ThermoLog(path) as log:
+        log.append(row(2))
+    table = read_thermo(path)
+    assert tuple(table) == COLUMNS
+    assert list(table["step"]) == [1, 2]
+    assert table["pressure_GPa"][1] == pytest.approx(row(2).pressure_GPa)
+    assert table["e_eV_per_A"][1] == pytest.approx(row(2).e_eV_per_A)
+    assert np.isnan(table["volume_A3"]).all()
+
+
 def test_a_torn_line_is_cut_wherever_it_is_torn(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # nothing here waits for a disk
     path = tmp_path / "thermo.csv"

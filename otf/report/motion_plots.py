@@ -62,7 +62,7 @@ def running_mean(y: FloatArray) -> tuple[FloatArray, int]:
 
 
 def motion_plot(view: RunView, n_atoms: int) -> Plot | None:
-    """Draw temperature, potential energy, drift and pressure over time."""
+    """Draw temperature, potential energy, drift, pressure and volume over time."""
     table, time = view.thermo, time_ps(view)
     if len(time) < 2:
         return None
@@ -75,6 +75,9 @@ def motion_plot(view: RunView, n_atoms: int) -> Plot | None:
     ]
     if np.isfinite(table["pressure_GPa"]).any():
         panels.append(("pressure (GPa)", table["pressure_GPa"], MODEL))
+    volume = table["volume_A3"] / n_atoms
+    if np.ptp(volume) > 0.0:  # also false where no volume is known
+        panels.append(("volume (Å³/atom)", volume, MODEL))
     n = len(panels)
     with canvas("motion", rows=n, size=(9.7, 1.65 * n + 0.4), share_x=True) as c:
         for axes, (label, y, color) in zip(c.axes, panels, strict=True):

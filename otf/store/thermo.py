@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -37,7 +37,8 @@ class ThermoRow:
 
 
 COLUMNS = tuple(f.name for f in fields(ThermoRow))
-_HEADER = (",".join(COLUMNS) + "\n").encode()
+_ADDED = ("volume_A3",)
+"""Columns that tables of earlier versions lack; such a table goes on without them."""
 
 
 class ThermoLog:
@@ -70,11 +71,12 @@ class ThermoLog:
         whole = content[: content.rfind(b"\n") + 1]
         os.ftruncate(self._descriptor, len(whole))
         if not whole:
-            write_all(self._descriptor, _HEADER)
+            self._columns = COLUMNS
+            write_all(self._descriptor, _header(COLUMNS))
             os.fsync(self._descriptor)
             sync_directory(self.path.parent)
-            return len(_HEADER)
-        _require_header(self.path, whole)
+            return len(_header(COLUMNS))
+        self._columns = _columns(self.path, whole)
         return len(whole)
 
     @property
@@ -90,7 +92,8 @@ class ThermoLog:
         StoreError
             When the disk is full or fails; the table then ends at the line before.
         """
-        line = (",".join(_text(value) for value in astuple(row)) + "\n").encode()
+        values = (getattr(row, name) for name in self._columns)
+        line = (",".join(_text(value) for value in values) + "\n").encode()
         with explained(self.path):
             try:
                 write_all(self._descriptor, line)
@@ -113,8 +116,9 @@ class ThermoLog:
                 "checkpoint counts on"
             )
         with explained(self.path):
-            os.ftruncate(self._descriptor, max(size, len(_HEADER)))
-        self._size = max(size, len(_HEADER))
+            least = len(_header(self._columns))
+            os.ftruncate(self._descriptor, max(size, least))
+        self._size = max(size, least)
 
     def sync(self) -> None:
         """Return when every line is on the disk."""
@@ -137,6 +141,8 @@ class ThermoLog:
 def read_thermo(path: Path) -> dict[str, FloatArray]:
     """Return the columns of a table by name, also beside a live run.
 
+    What a table of an earlier version does not have is NaN.
+
     Raises
     ------
     StoreError
@@ -147,16 +153,18 @@ def read_thermo(path: Path) -> dict[str, FloatArray]:
     content = content[: content.rfind(b"\n") + 1]
     if not content:
         return {name: np.empty(0) for name in COLUMNS}
-    _require_header(path, content)
+    columns = _columns(path, content)
     try:
         rows = [
             [float(x) for x in line.split(",")]
             for line in content.decode().splitlines()[1:]
         ]
-        table = np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS))
+        table = np.array(rows, dtype=np.float64).reshape(-1, len(columns))
     except ValueError as error:
         raise StoreError(f"{path}: a line is no row of numbers ({error})") from error
-    return {name: table[:, k].copy() for k, name in enumerate(COLUMNS)}
+    unknown = np.full(len(table), np.nan)
+    found = {name: table[:, k] for k, name in enumerate(columns)}
+    return {name: found.get(name, unknown).copy() for name in COLUMNS}
 
 
 def _text(value: float) -> str:
@@ -165,9 +173,17 @@ def _text(value: float) -> str:
     return f"{float(value):.12g}"
 
 
-def _require_header(path: Path, content: bytes) -> None:
-    if not content.startswith(_HEADER):
-        raise StoreError(
-            f"{path}: is no table of this program (its first line must be "
-            f"{_HEADER.decode().strip()!r}); move it away"
-        )
+def _header(columns: tuple[str, ...]) -> bytes:
+    return (",".join(columns) + "\n").encode()
+
+
+def _columns(path: Path, content: bytes) -> tuple[str, ...]:
+    """Return the columns of a table: those of now, or without the added ones."""
+    before = tuple(name for name in COLUMNS if name not in _ADDED)
+    for columns in (COLUMNS, before):
+        if content.startswith(_header(columns)):
+            return columns
+    raise StoreError(
+        f"{path}: is no table of this program (its first line must be "
+        f"{_header(COLUMNS).decode().strip()!r}); move it away"
+    )
