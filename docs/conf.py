@@ -32,14 +32,26 @@ def commands_page() -> str:
     ]
     for name, meaning in COMMANDS.items():
         lines += ["", f"## {name}", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
-        lines += ["| argument | meaning |", "|---|---|"]
-        lines += [_row(action) for action in _actions(name)]
+        actions = _actions(name)
+        kinds = next((a for a in actions if a.dest == "kind"), None)
+        if kinds is None:
+            lines += _table(actions)
+            continue
+        for title, parser in kinds.choices.items():
+            lines += [f"### {name} {title}", "", parser.description, ""]
+            lines += [*_table(parser._actions), ""]
+        lines.pop()
     return "\n".join(lines) + "\n"
 
 
 def _actions(name: str) -> list[Action]:
     parsers = next(a for a in build_parser(name)._actions if a.dest == "command")
-    return [a for a in parsers.choices[name]._actions if a.dest != "help"]
+    return list(parsers.choices[name]._actions)
+
+
+def _table(actions: list[Action]) -> list[str]:
+    rows = [_row(action) for action in actions if action.dest != "help"]
+    return ["| argument | meaning |", "|---|---|", *rows]
 
 
 def _row(action: Action) -> str:

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "select": "choose the structures worth a label",
     "validate": "measure errors of a model on structures it was not fitted to",
     "scan": "compare settings of the model by cross-validation",
+    "analyse": "measure structure, motion and phases of trajectories, with error bars",
 }
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130

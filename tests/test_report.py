@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from otf.analysis.rdf import half_width
 from otf.configuration import Configuration, Labels
 from otf.errors import StoreError
 from otf.report import write_report
@@ -16,7 +17,7 @@ from otf.report.comparison import Comparison, calibration_curve, comparisons
 from otf.report.figure import thinned
 from otf.report.learning_plots import growth_plot
 from otf.report.page import report_html, verdict
-from otf.report.rdf import half_width, radial_distribution, rdf_of_run, spread_frames
+from otf.report.rdf import radial_distribution, rdf_of_run, spread_frames
 from otf.state import State
 from otf.store.entries import Decision, Finish, Label, Retrain, Rollback, Stage, Start
 from otf.store.frames import Frame, FrameLog

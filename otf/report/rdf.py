@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from otf.analysis.rdf import (
+    FARTHEST,
+    WIDTH,
+    half_width,
+    ideal_counts,
+    pair_counts,
+    species_pairs,
+)
 from otf.configuration import Configuration
 from otf.neighbors import NeighborList
 from otf.store.frames import after_step_of, frame_of, read_frame_records, system_of
@@ -18,8 +25,6 @@ if TYPE_CHECKING:
     from otf.configuration import FloatArray
     from otf.store.frames import Frame, System
 
-FARTHEST = 10.0  # angstrom
-WIDTH = 0.05  # angstrom
 MAX_PAIRS = 2_000_000  # counted over all frames; keeps a report within seconds
 
 
@@ -83,29 +88,17 @@ def radial_distribution(
     g_ab(r) = V n_ab / (N_a N_b v), where n_ab is the number of ordered pairs in a shell
     of volume v; an ideal gas of N atoms has 1 - 1/N.
     """
-    numbers = configurations[0].numbers
     cutoff = min(FARTHEST, *(half_width(c.cell) for c in configurations))
     edges = np.arange(0.0, cutoff + 1e-9, width)
-    species = sorted({int(z) for z in numbers})
-    pairs_of_species = list(combinations_with_replacement(species, 2))
-    sums = {pair: np.zeros(len(edges) - 1) for pair in pairs_of_species}
-    shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
+    pairs = species_pairs(configurations[0].numbers)
+    sums = {pair: np.zeros(len(edges) - 1) for pair in pairs}
     for c in configurations:
-        pairs = NeighborList(cutoff).pairs(c)
-        start = np.repeat(numbers, np.diff(pairs.first))
-        end = numbers[pairs.neighbor]
-        for a, b in pairs_of_species:
-            chosen = pairs.distance[(start == a) & (end == b)]
-            n_pairs = float((numbers == a).sum() * (numbers == b).sum())
-            sums[a, b] += np.histogram(chosen, edges)[0] * c.volume / n_pairs / shells
+        found = pair_counts(c, edges, NeighborList(cutoff), pairs)
+        for pair, counts in found.items():
+            sums[pair] += counts / ideal_counts(c, edges, pair)
     middle = 0.5 * (edges[1:] + edges[:-1])
     n = len(configurations)
-    return [Rdf(a, b, middle, sums[a, b] / n) for a, b in pairs_of_species]
-
-
-def half_width(cell: FloatArray) -> float:
-    """Return half the smallest distance between opposite faces, angstrom."""
-    return 0.5 / float(np.linalg.norm(np.linalg.inv(cell), axis=0).max())
+    return [Rdf(a, b, middle, sums[a, b] / n) for a, b in pairs]
 
 
 def rdf_of_run(path: Path, *, since: int) -> tuple[list[Rdf], int]:

@@ -1,0 +1,1 @@
+"""The kinds of otf-md analyse, one file each."""
