@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otf.commands.analyses import rdf
+from otf.commands.analyses import msd, rdf, vdos
 from otf.commands.analyses.outcome import (
     in_words,
     paths_of,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import argparse
     from types import ModuleType
 
-KINDS: Final[dict[str, ModuleType]] = {"rdf": rdf}
+KINDS: Final[dict[str, ModuleType]] = {"rdf": rdf, "msd": msd, "vdos": vdos}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -100,8 +100,13 @@ class Lines:
 
     def draw(self, figure: Figure, axes: Axes) -> None:
         """Draw curves, lines and labels."""
-        for k, curve in enumerate(self.curves):
-            _draw(axes, curve, SERIES[(k if curve.color is None else curve.color) % 6])
+        numbers = [
+            k if curve.color is None else curve.color
+            for k, curve in enumerate(self.curves)
+        ]
+        palette = _palette(max(numbers, default=0) + 1)
+        for number, curve in zip(numbers, self.curves, strict=True):
+            _draw(axes, curve, palette[number])
         for y in self.horizontals:
             axes.axhline(y, color=QUIET, linewidth=0.8, zorder=0)
         for x, label in self.verticals.items():
@@ -132,7 +137,14 @@ class Lines:
             axes.legend(ncols=2 if named > 4 else 1)
 
 
-def _draw(axes: Axes, curve: Curve, color: str) -> None:
+def _palette(n: int) -> Sequence[object]:
+    """Return n colours: those of every figure, or a ramp where they do not suffice."""
+    if n <= len(SERIES):
+        return SERIES
+    return list(mpl.colormaps["viridis"](np.linspace(0.0, 0.92, n)))
+
+
+def _draw(axes: Axes, curve: Curve, color: object) -> None:
     look = {"color": color, "label": curve.label or None}
     if curve.form == "points":
         # A point without an error bar is a point all the same.

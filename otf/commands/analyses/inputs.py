@@ -56,6 +56,34 @@ def add_interval(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_temperatures(parser: argparse.ArgumentParser) -> None:
+    """Declare temperatures for trajectories whose velocities do not say them."""
+    parser.add_argument(
+        "--temperature-K",
+        type=positive,
+        nargs="+",
+        metavar="T",
+        help="of every trajectory (default: that of its velocities)",
+    )
+
+
+def given_temperatures(arguments: argparse.Namespace) -> list[float | None]:
+    """Return one temperature for each trajectory, K; None where none was given.
+
+    Raises
+    ------
+    InputError
+        When there are more or fewer than trajectories.
+    """
+    n, given = len(arguments.trajectory), arguments.temperature_K
+    if given is None:
+        return [None] * n
+    if len(given) != n:
+        msg = f"--temperature-K has {len(given)} values for {n} trajectories"
+        raise InputError(msg)
+    return list(given)
+
+
 def frames(text: str) -> slice:
     """Return the slice that a text like 10:100:2 means.
 
