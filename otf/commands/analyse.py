@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otf.commands.analyses import msd, rdf, vdos
+from otf.commands.analyses import lattice, msd, rdf, vdos
 from otf.commands.analyses.outcome import (
     in_words,
     paths_of,
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     import argparse
     from types import ModuleType
 
-KINDS: Final[dict[str, ModuleType]] = {"rdf": rdf, "msd": msd, "vdos": vdos}
+KINDS: Final[dict[str, ModuleType]] = {
+    "rdf": rdf,
+    "msd": msd,
+    "vdos": vdos,
+    "lattice": lattice,
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
