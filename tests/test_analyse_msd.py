@@ -14,9 +14,9 @@ from otf.analysis.diffusion import (
     diffusion,
     finite_size_shift,
     mean_square_displacement,
-    unwrapped,
 )
 from otf.analysis.thermal import temperatures
+from otf.analysis.unwrapping import unwrapped
 from otf.cli import main
 from otf.commands.analyses.msd import MPAS
 from otf.store.motion import Motion

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from otf.analysis.libraries import library
 
 if TYPE_CHECKING:
-    from otf.configuration import FloatArray
+    from collections.abc import Callable
+
+    from otf.configuration import FloatArray, IntArray
+
+
+BLOCKS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,33 @@ def blocks(n: int, count: int) -> list[slice]:
     length = n // count
     start = n - count * length
     return [slice(k, k + length) for k in range(start, n, length)]
+
+
+def jackknife(
+    n: int, statistic: Callable[[IntArray], FloatArray], *, n_blocks: int = BLOCKS
+) -> tuple[FloatArray, FloatArray]:
+    """Return a statistic of n frames and its standard error.
+
+    Parameters
+    ----------
+    n
+        Number of frames.
+    statistic
+        Takes the numbers of frames and returns an array, of the same shape each time.
+    n_blocks
+        Adjoining parts that are left out one after the other.
+
+    Notes
+    -----
+    error^2 = (B - 1) / B sum_b (s_b - mean s)^2, where block b was left out of s_b. The
+    value is that of all frames. Blocks must be longer than the correlation.
+    """
+    every = np.arange(n, dtype=np.int64)
+    value = np.asarray(statistic(every), dtype=np.float64)
+    parts = blocks(n, n_blocks)
+    if len(parts) < 2:
+        return value, np.full_like(value, math.nan)
+    kept = [statistic(np.delete(every, part)) for part in parts]
+    rows = np.asarray(kept, dtype=np.float64)
+    squares = ((rows - rows.mean(axis=0)) ** 2).sum(axis=0)
+    return value, np.sqrt((len(parts) - 1) / len(parts) * squares)

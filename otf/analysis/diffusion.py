@@ -2,10 +2,7 @@
 
 References
 ----------
-.. [1] S. von Bülow, J. T. Bullerjahn, G. Hummer, Systematic errors in diffusion
-   coefficients from long-time molecular dynamics simulations at constant pressure,
-   J. Chem. Phys. 153, 021101 (2020), doi 10.1063/5.0008316.
-.. [2] I.-C. Yeh, G. Hummer, System-size dependence of diffusion coefficients and
+.. [1] I.-C. Yeh, G. Hummer, System-size dependence of diffusion coefficients and
    viscosities from molecular dynamics simulations with periodic boundary conditions,
    J. Phys. Chem. B 108, 15873 (2004), doi 10.1021/jp0477147.
 """
@@ -20,7 +17,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.stats import chi2
 
-from otf.analysis.averages import Mean, blocks
+from otf.analysis.averages import BLOCKS, Mean, blocks
 from otf.errors import InputError
 from otf.units import FS, KB
 
@@ -28,9 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otf.configuration import FloatArray
-    from otf.store.motion import Motion
 
-BLOCKS: Final = 10
 FEWEST_FRAMES: Final = 10  # of a block
 LAGS: Final = 0.5  # of a block: longer ones are means over few time origins
 WINDOW: Final = (0.2, 1.0)  # of these, where the line is fitted
@@ -58,31 +53,6 @@ class Diffusion:
     coefficient: Mean
     exponent: Mean
     window: tuple[float, float]
-
-
-def unwrapped(motion: Motion) -> FloatArray:
-    """Return positions (T, n, 3) without jumps at the faces of the cell, angstrom.
-
-    Notes
-    -----
-    Positions are wrapped, and displacements by the minimum image are added up, in
-    angstrom and not in fractions of the cell: at constant pressure the scaling of the
-    cell would else move atoms that are far from the origin [1]_. No atom may go
-    farther than half the cell between two frames.
-    """
-    if not motion.pbc.any():
-        return motion.positions
-    axes = motion.pbc
-    fractions = np.linalg.solve(
-        motion.cells.transpose(0, 2, 1), motion.positions.transpose(0, 2, 1)
-    ).transpose(0, 2, 1)
-    fractions[..., axes] %= 1.0
-    wrapped = fractions @ motion.cells
-    steps = np.diff(fractions, axis=0)
-    images = np.where(axes, np.round(steps), 0.0)
-    moved = np.diff(wrapped, axis=0) - images @ motion.cells[1:]
-    out = np.concatenate([wrapped[:1], moved])
-    return np.asarray(np.cumsum(out, axis=0), dtype=np.float64)
 
 
 def mean_square_displacement(positions: FloatArray, n_lags: int) -> FloatArray:
@@ -202,7 +172,7 @@ def finite_size_shift(temperature: float, viscosity: float, length: float) -> fl
     Returns
     -------
     float
-        2.837297 k_B T / (6 pi eta L), angstrom^2 / internal time, to be added [2]_.
+        2.837297 k_B T / (6 pi eta L), angstrom^2 / internal time, to be added [1]_.
     """
     return YEH_HUMMER * KB * temperature / (6.0 * math.pi * viscosity * length)
 

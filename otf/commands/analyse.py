@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otf.commands.analyses import lattice, msd, rdf, vdos
+from otf.commands.analyses import lattice, msd, order, rdf, tilts, vdos
 from otf.commands.analyses.outcome import (
     in_words,
     paths_of,
@@ -24,6 +24,8 @@ KINDS: Final[dict[str, ModuleType]] = {
     "msd": msd,
     "vdos": vdos,
     "lattice": lattice,
+    "order": order,
+    "tilts": tilts,
 }
 
 

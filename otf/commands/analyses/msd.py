@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from otf.analysis.averages import mean_of
+from otf.analysis.averages import BLOCKS, mean_of
 from otf.analysis.diffusion import (
-    BLOCKS,
     FEWEST_FRAMES,
     arrhenius,
     diffusion,
     finite_size_shift,
-    unwrapped,
 )
 from otf.analysis.thermal import temperatures, without_drift
+from otf.analysis.unwrapping import unwrapped
 from otf.commands.analyses.inputs import (
     PS,
     add_interval,
