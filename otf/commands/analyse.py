@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otf.commands.analyses import lattice, msd, order, rdf, tilts, vdos
+from otf.commands.analyses import elastic, lattice, msd, order, rdf, tilts, vdos
 from otf.commands.analyses.outcome import (
     in_words,
     paths_of,
@@ -26,6 +26,7 @@ KINDS: Final[dict[str, ModuleType]] = {
     "lattice": lattice,
     "order": order,
     "tilts": tilts,
+    "elastic": elastic,
 }
 
 

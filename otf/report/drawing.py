@@ -81,6 +81,7 @@ class Lines:
     x_ticks : places and names, instead of numbers
     logarithmic : which of x and y
     from_zero : whether y begins at zero
+    y_limits : lowest and highest y; None for what the curves need
     """
 
     x_label: str
@@ -92,6 +93,7 @@ class Lines:
     x_ticks: tuple[Sequence[float], Sequence[str]] | None = None
     logarithmic: tuple[bool, bool] = (False, False)
     from_zero: bool = False
+    y_limits: tuple[float, float] | None = None
 
     @property
     def projection(self) -> str | None:
@@ -130,6 +132,8 @@ class Lines:
             axes.margins(x=0.02)
         if self.from_zero:
             axes.set_ylim(bottom=0.0)
+        if self.y_limits is not None:
+            axes.set_ylim(*self.y_limits)
         if self.x_ticks is not None:
             axes.set_xticks(*self.x_ticks)
         named = sum(bool(curve.label) for curve in self.curves)

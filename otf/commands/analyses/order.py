@@ -113,6 +113,7 @@ def analyse(arguments: argparse.Namespace) -> Outcome:
         raise InputError(msg) from error
     times = times_ps(motion, arguments.interval_fs, arguments.frames)
     known = motion.times is not None or arguments.interval_fs is not None
+    axis = "time (ps)" if known else "frame"
     columns: dict[str, ArrayLike] = {"time_ps" if known else "frame": times}
     for k, degree in enumerate(degrees):
         columns[f"q{degree}"] = found.plain[:, :, k].mean(axis=1)
@@ -125,7 +126,7 @@ def analyse(arguments: argparse.Namespace) -> Outcome:
     return Outcome(
         _quantities(found, degrees, surroundings),
         {"order": columns, "distribution": histogram},
-        [panel, Lines("time (ps)" if known else "frame", "share of atoms", seen)],
+        [panel, Lines(axis, "share of atoms", seen, y_limits=(0.0, 1.05))],
     )
 
 
