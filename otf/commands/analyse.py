@@ -6,7 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otf.commands.analyses import elastic, lattice, msd, order, rdf, tilts, vdos
+from otf.commands.analyses import (
+    elastic,
+    lattice,
+    msd,
+    order,
+    phonons,
+    rdf,
+    tilts,
+    vdos,
+)
 from otf.commands.analyses.outcome import (
     in_words,
     paths_of,
@@ -27,6 +36,7 @@ KINDS: Final[dict[str, ModuleType]] = {
     "order": order,
     "tilts": tilts,
     "elastic": elastic,
+    "phonons": phonons,
 }
 
 
