@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from otf.commands.analyses import (
     elastic,
+    eos,
     lattice,
     msd,
     order,
@@ -37,6 +38,7 @@ KINDS: Final[dict[str, ModuleType]] = {
     "tilts": tilts,
     "elastic": elastic,
     "phonons": phonons,
+    "eos": eos,
 }
 
 
