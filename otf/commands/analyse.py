@@ -12,6 +12,7 @@ from otf.commands.analyses import (
     lattice,
     msd,
     order,
+    orientation,
     phonons,
     rdf,
     tilts,
@@ -39,6 +40,7 @@ KINDS: Final[dict[str, ModuleType]] = {
     "elastic": elastic,
     "phonons": phonons,
     "eos": eos,
+    "orientation": orientation,
 }
 
 
