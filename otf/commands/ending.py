@@ -11,7 +11,7 @@ from otf.store.schema import RunFolder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otf.run import Outcome
+    from otf.stepping import Outcome
 
 SIGNALLED = 128  # the shell's convention: 128 + number of the signal
 
