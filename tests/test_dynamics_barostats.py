@@ -265,7 +265,7 @@ def test_conserved_energy_survives_a_change_of_the_model(name):
 
 
 # ------------------------------------------------------------------ laws of the volume
-def check_volume(name, freedom, n_power, *, fix, n_steps, ceiling, gap):
+def check_volume(name, freedom, power, *, fix, n_steps):
     start = gas(fix_centre_of_mass=fix)
     sampler = barostat(
         name,
@@ -276,26 +276,19 @@ def check_volume(name, freedom, n_power, *, fix, n_steps, ceiling, gap):
     )
     _, seen = visit(sampler, start, Gas(), n_steps, look=volume)
     mean, error = blocking(seen[100:])
-    assert error < ceiling < gap / 4.0
-    assert abs(mean - n_power) < 4.0 * error
+    assert error < 0.24  # four of them are less than the one unit
+    assert abs(mean - power) < 4.0 * error
 
 
 @EVERY_PAIR
 def test_an_ideal_gas_has_the_volume_of_its_law(name):
     # V^(N-1) exp(-P V/kT): N kT/P. One unit is what a lost term moves it by.
-    check_volume(name, isotropic(), 5.0, fix=True, n_steps=8000, ceiling=0.24, gap=1.0)
+    n_steps = 8000 if name.startswith("cell-rescaling") else 5000
+    check_volume(name, isotropic(), 5.0, fix=True, n_steps=n_steps)
 
 
 def test_an_ideal_gas_whose_whole_moves_has_one_atom_more():
-    check_volume(
-        "parrinello-rahman",
-        isotropic(),
-        6.0,
-        fix=False,
-        n_steps=8000,
-        ceiling=0.24,
-        gap=1.0,
-    )
+    check_volume("parrinello-rahman", isotropic(), 6.0, fix=False, n_steps=5000)
 
 
 def test_a_step_of_rescaling_is_that_of_the_root_of_the_volume():
@@ -317,11 +310,11 @@ def check_equal_edges(measure=None):
     if measure is not None:
         freedom.__dict__["measure"] = measure
     sampler = barostat(
-        "cell-rescaling", freedom, np.eye(3), timestep=0.1, compressibility=0.05
+        "cell-rescaling", freedom, np.eye(3), timestep=0.1, compressibility=0.1
     )
     # Only lengths and angles count in this energy: no edge differs from the others.
     target = replace(UNIT, pressure=(15.0, 15.0, 15.0))
-    _, seen = visit(sampler, start, Membrane(25.0), 5000, look=edges, target=target)
+    _, seen = visit(sampler, start, Membrane(25.0), 6000, look=edges, target=target)
     for a, b in ((0, 1), (0, 2), (1, 2)):
         mean, error = blocking(seen[200:, a] - seen[200:, b])
         # A force of 2 kT against the stiffness of 50 kT on either edge makes 0.08.

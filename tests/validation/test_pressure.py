@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 ORTHORHOMBIC = of_components(("xx", "yy", "zz"))
 FREEDOMS = {"isotropic": isotropic(), "orthorhombic": ORTHORHOMBIC}
 STEPS = 40_000
+FEWER = 20_000  # see a mistake, or the slope of a ratio
 
 
 def volumes(name, freedom=FREEDOMS["isotropic"], *, fix, pressure=1.0, steps=STEPS):
@@ -78,7 +79,7 @@ def test_check_of_the_gas_rejects_cells_without_the_term_of_the_degrees(
 ):
     without_the_term_of_the_degrees(monkeypatch)
     with pytest.raises(AssertionError, match="not 5"):
-        check_gas(volumes(name, fix=True), 5.0)
+        check_gas(volumes(name, fix=True, steps=FEWER), 5.0)
 
 
 @pytest.mark.parametrize("shift", [-0.5, 0.5], ids=["no kT/2V", "kT/V"])
@@ -94,7 +95,7 @@ def test_check_of_the_gas_rejects_a_wrong_drift_of_the_root(shift, monkeypatch):
 
 
 def test_check_of_the_gas_rejects_the_law_of_another_number_of_atoms():
-    seen = volumes("mtk", fix=True)
+    seen = volumes("mtk", fix=True, steps=FEWER)
     for wrong in (4.0, 6.0):
         with pytest.raises(AssertionError, match="not"):
             check_gas(seen, wrong)
@@ -133,19 +134,20 @@ def memory(samples):
 
 def check_ratio(first, second, expected):
     slope, error = slope_of_the_ratio(first, second)
-    assert error < 0.1 * abs(expected)
+    assert error < 0.2 * abs(expected)
     assert abs(slope - expected) < 4.0 * error, f"{slope:.3f} +- {error:.3f}, not"
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_volumes_at_two_pressures_have_the_ratio_of_their_pressures(name):
     check_ratio(
-        *(volumes(name, fix=True, pressure=p) for p in (1.0, 1.5)), -(1.0 - 1.5)
+        *(volumes(name, fix=True, pressure=p, steps=FEWER) for p in (1.0, 1.5)),
+        -(1.0 - 1.5),
     )
 
 
 def test_check_of_the_ratio_rejects_volumes_that_fluctuate_too_little():
-    samples = [volumes("mtk", fix=True, pressure=p) for p in (1.0, 1.5)]
+    samples = [volumes("mtk", fix=True, pressure=p, steps=FEWER) for p in (1.0, 1.5)]
     narrow = [v.mean() + 0.7 * (v - v.mean()) for v in samples]
     with pytest.raises(AssertionError, match="not"):
         check_ratio(*narrow, 0.5)
@@ -178,7 +180,7 @@ def test_strains_of_an_elastic_cell_fluctuate_by_its_compliance(name):
         )
 
     _, seen = visit(
-        sampler, start, Membrane(stiffness), STEPS, look=strain, target=target
+        sampler, start, Membrane(stiffness), FEWER, look=strain, target=target
     )
     squares = seen[1000:] ** 2
     # eps_xx - eps_yy has two parts, and eps_xy stands twice in the sum.
