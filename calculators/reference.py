@@ -77,7 +77,9 @@ class Reference:
 
     Every label is computed from atoms, or from the electrons of the last label in the
     book, never from whatever the code has left: a resumed run gets the same numbers as
-    one that was not stopped.
+    one that was not stopped. The exception is a code that follows (see ``Code``):
+    its first label in a new process starts from atoms, and is the same within the
+    convergence of its SCF cycle.
 
     Parameters
     ----------

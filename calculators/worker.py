@@ -134,6 +134,7 @@ class Worker:
                 )
             except OSError as error:
                 near.close()
+                self.close()
                 raise InputError(
                     f"{self.order.python!r} cannot be run: {error.strerror} "
                     "(input file: [reference] python)"

@@ -63,7 +63,12 @@ def build_pool(
 
     places = [place(number) for number in range(1, section.workers + 1)]
     callers = [Repeating(caller(replace(order, directory=one))) for one in places]
-    code = introduced(code, callers[0])
+    try:
+        code = introduced(code, callers[0])
+    except BaseException:
+        if cluster is not None:
+            cluster.close()
+        raise
 
     def lane(steady: Repeating, directory: Path | None) -> Lane:
         reference = Reference(code, caller=steady, retries=section.retries, cache=cache)
