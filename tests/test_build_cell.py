@@ -13,6 +13,7 @@ from otf.dynamics.barostats import StochasticCellRescaling
 from otf.dynamics.extended_cell import LangevinParrinelloRahman, MartynaTobiasKlein
 from otf.dynamics.nose_hoover import NoseHooverChain
 from otf.dynamics.thermostats import Langevin, StochasticVelocityRescaling
+from otf.kernels import load
 from otf.settings import load_settings
 from otf.units import FS, GPA
 
@@ -58,7 +59,7 @@ def built(prepare):
     def build(dynamics="", **words):
         settings = load_settings(prepare(dynamics, **words))
         state = initial_state(settings)
-        return build_sampler(settings, state, cutoff=5.0), state
+        return build_sampler(settings, state, load("cpu"), cutoff=5.0), state
 
     return build
 
