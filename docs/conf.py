@@ -57,7 +57,8 @@ def _table(actions: list[Action]) -> list[str]:
 def _row(action: Action) -> str:
     names = ", ".join(f"`{option}`" for option in action.option_strings)
     text = (action.help or "") % {"default": action.default}
-    return f"| {names or f'`{action.dest.upper()}`'} | {text} |"
+    place = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    return f"| {names or f'`{place}`'} | {text} |"
 
 
 def setup(app: object) -> None:

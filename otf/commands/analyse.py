@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from otf.commands.analyses import (
+    critical,
     elastic,
     eos,
     lattice,
     msd,
     order,
     orientation,
+    phases,
     phonons,
     rdf,
+    symmetry,
     tilts,
     vdos,
 )
@@ -41,6 +44,9 @@ KINDS: Final[dict[str, ModuleType]] = {
     "phonons": phonons,
     "eos": eos,
     "orientation": orientation,
+    "phases": phases,
+    "critical": critical,
+    "symmetry": symmetry,
 }
 
 
