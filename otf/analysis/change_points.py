@@ -19,6 +19,8 @@ from otf.analysis.averages import inefficiency
 from otf.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.random import Generator
 
     from otf.configuration import FloatArray
@@ -27,6 +29,7 @@ CONFIDENCE: Final = 0.99
 MARGIN: Final = 0.05  # of a series at each end, where no jump is looked for
 FEWEST: Final = 20  # independent values
 UNCORRELATED: Final = 1.5  # inefficiency below which values need no blocks
+PASSES: Final = 3  # of moving jumps while the others stay
 JUMPS: Final = 3  # that are not taken for correlation
 MOST: Final = 400  # blocks: more of them find no smaller jumps
 PER_BLOCK: Final = 2.0  # times that count as one value
@@ -89,7 +92,7 @@ def change_points(
     For every place the polynomial is fitted with and without a jump; the largest gain
     is compared with that of Gaussian noise that forgets exponentially and has the
     correlation that is left between blocks. Where a jump is found, both sides are
-    searched in the same way [1]_.
+    searched in the same way, and all that were found are fitted together [1]_.
     """
     length, n_blocks, memory = _blocking(series, degree)
     if n_blocks < FEWEST:
@@ -101,8 +104,9 @@ def change_points(
     start = len(series) - n_blocks * length
     means = series[start:].reshape(n_blocks, length).mean(axis=1)
     noise = _Noise(np.random.default_rng(seed), memory)
-    found: list[ChangePoint] = []
-    _search(means, 0, confidence, degree, noise, found)
+    chances: dict[int, float] = {}
+    _search(means, 0, confidence, degree, noise, chances)
+    found = _together(means, chances, degree, noise)
 
     def frame(block: int) -> int:
         return start + block * length
@@ -110,14 +114,14 @@ def change_points(
     return [
         ChangePoint(
             frame(c.index),
-            # A block does not say where in it the jump is.
-            max(frame(c.low) - length // 2, 0),
-            min(frame(c.high) + length // 2, len(series)),
+            # The jump may lie within the block before or behind this place.
+            max(frame(c.low) - length, 0),
+            min(frame(c.high) + length, len(series)),
             c.size,
             c.error,
             c.probability,
         )
-        for c in sorted(found, key=lambda c: c.index)
+        for c in found
     ]
 
 
@@ -155,15 +159,12 @@ def _blocking(series: FloatArray, degree: int) -> tuple[int, int, float]:
 def _beside(means: FloatArray, degree: int) -> FloatArray:
     """Return what is left of a series beside its trend and its greatest jumps."""
     n = len(means)
-    columns = [_trend(n, degree)]
-    rest = means
+    places: list[int] = []
     for _ in range(JUMPS):
-        gain, _ = _gains(rest[None], degree)
-        place = int(gain[0].argmax()) + _first(n, degree)
-        columns.append((np.arange(n) >= place).astype(np.float64)[:, None])
-        design = np.hstack(columns)
-        rest = means - design @ np.linalg.lstsq(design, means)[0]
-    return rest
+        gain = _gains(means[None], _base(n, degree, places), degree)
+        places.append(int(gain[0].argmax()) + _first(n, degree))
+    base = _base(n, degree, places)
+    return np.asarray(means - (means @ base) @ base.T, dtype=np.float64)
 
 
 def _between_blocks(g: float, length: int) -> float:
@@ -183,28 +184,73 @@ def _search(
     confidence: float,
     degree: int,
     noise: _Noise,
-    found: list[ChangePoint],
+    chances: dict[int, float],
 ) -> None:
+    """Add the places of jumps, and the probability that noise makes them."""
     n = len(means)
     if n < FEWEST:
         return
-    gain, _ = _gains(means[None], degree)
-    best = int(gain[0].argmax())
-    largest = _gains(noise.draw(DRAWS, n), degree)[0].max(axis=1)
+    base = _base(n, degree)
+    gain = _gains(means[None], base, degree)[0]
+    largest = _gains(noise.draw(DRAWS, n), base, degree).max(axis=1)
     # One more than counted: no probability is zero after so many draws.
-    probability = float((np.sum(largest >= gain[0, best]) + 1) / (DRAWS + 1))
+    probability = float((np.sum(largest >= gain.max()) + 1) / (DRAWS + 1))
     if probability > 1.0 - confidence:
         return
-    place = best + _first(n, degree)
-    size, error = _jump(means, place, degree)
-    low, high = _interval(means, place, degree, noise)
-    found.append(
-        ChangePoint(
-            offset + place, offset + low, offset + high, size, error, probability
+    place = int(gain.argmax()) + _first(n, degree)
+    chances[offset + place] = probability
+    _search(means[:place], offset, confidence, degree, noise, chances)
+    _search(means[place:], offset + place, confidence, degree, noise, chances)
+
+
+def _together(
+    means: FloatArray, chances: dict[int, float], degree: int, noise: _Noise
+) -> list[ChangePoint]:
+    """Return the jumps fitted together: while one was looked for, others hid it."""
+    n, places = len(means), sorted(chances)
+    probabilities = [chances[place] for place in places]
+    for _ in range(PASSES):
+        for k in range(len(places)):
+            others = places[:k] + places[k + 1 :]
+            gain = _gains(means[None], _base(n, degree, others), degree)[0]
+            low, high = _between(places, k, n, degree)
+            allowed = gain[low - _first(n, degree) :][: high - low]
+            places[k] = low + int(allowed.argmax())
+    if not places:
+        return []
+    design = np.column_stack([_trend(n, degree), *(_step(n, p) for p in places)])
+    sizes = np.linalg.lstsq(design, means)[0]
+    rest = means - design @ sizes
+    variance = float(rest @ rest) / (n - design.shape[1])
+    errors = np.sqrt(variance * np.diagonal(np.linalg.inv(design.T @ design)))
+    repeats = means - rest + math.sqrt(variance) * noise.draw(REPEATS, n)
+    tail = 0.5 * (100.0 - LEVEL)
+    found = []
+    for k, place in enumerate(places):
+        others = places[:k] + places[k + 1 :]
+        gain = _gains(repeats, _base(n, degree, others), degree)
+        low, high = _between(places, k, n, degree)
+        offset = low - _first(n, degree)
+        drawn = low + gain[:, offset : offset + high - low].argmax(axis=1)
+        first, last = np.percentile(drawn, [tail, 100.0 - tail])
+        found.append(
+            ChangePoint(
+                place,
+                min(int(first), place),
+                max(math.ceil(last), place),
+                float(sizes[degree + 1 + k]),
+                float(errors[degree + 1 + k]),
+                probabilities[k],
+            )
         )
-    )
-    _search(means[:place], offset, confidence, degree, noise, found)
-    _search(means[place:], offset + place, confidence, degree, noise, found)
+    return found
+
+
+def _between(places: list[int], k: int, n: int, degree: int) -> tuple[int, int]:
+    """Return first and last (not counted) place jump k may take among the others."""
+    low = places[k - 1] + 1 if k else _first(n, degree)
+    high = places[k + 1] if k + 1 < len(places) else n - _first(n, degree) + 1
+    return max(low, _first(n, degree)), min(high, n - _first(n, degree) + 1)
 
 
 def _first(n: int, degree: int) -> int:
@@ -213,59 +259,35 @@ def _first(n: int, degree: int) -> int:
 
 
 def _trend(n: int, degree: int) -> FloatArray:
-    """Return orthonormal polynomials (n, degree + 1)."""
-    powers = np.vander(np.linspace(-1.0, 1.0, n), degree + 1)
-    return np.asarray(np.linalg.qr(powers)[0], dtype=np.float64)
+    """Return powers (n, degree + 1)."""
+    return np.asarray(np.vander(np.linspace(-1.0, 1.0, n), degree + 1))
 
 
-def _gains(rows: FloatArray, degree: int) -> tuple[FloatArray, FloatArray]:
-    """Return for every row (r, n) and place what a jump explains.
+def _step(n: int, place: int) -> FloatArray:
+    return np.asarray(np.arange(n) >= place, dtype=np.float64)
 
-    The first array is t^2 = (n - p) x / (1 - x), x the share of the squares about the
-    trend that the jump takes, the second its size.
+
+def _base(n: int, degree: int, places: Sequence[int] = ()) -> FloatArray:
+    """Return orthonormal columns that span the trend and jumps that are known."""
+    columns = [_trend(n, degree), *(_step(n, place)[:, None] for place in places)]
+    return np.asarray(np.linalg.qr(np.hstack(columns))[0], dtype=np.float64)
+
+
+def _gains(rows: FloatArray, base: FloatArray, degree: int) -> FloatArray:
+    """Return t^2 of one more jump at every place, for every row (r, n).
+
+    t^2 = (n - p) x / (1 - x), x the share of the squares about the base that the jump
+    takes. Places go from ``_first`` to as many values before the end.
     """
     n = rows.shape[1]
-    trend = _trend(n, degree)
     places = np.arange(_first(n, degree), n - _first(n, degree) + 1)
     steps = (np.arange(n)[None] >= places[:, None]).astype(np.float64)
-    steps -= (steps @ trend) @ trend.T
+    steps -= (steps @ base) @ base.T
     squares = (steps**2).sum(axis=1)
-    rest = rows - (rows @ trend) @ trend.T
-    products = rest @ steps.T
+    rest = rows - (rows @ base) @ base.T
     total = (rest**2).sum(axis=1, keepdims=True)
-    share = products**2 / squares / np.maximum(total, np.finfo(float).tiny)
-    share = np.minimum(share, 1.0 - 1e-12)
-    return (n - degree - 2) * share / (1.0 - share), products / squares
-
-
-def _design(n: int, place: int, degree: int) -> FloatArray:
-    step = (np.arange(n) >= place).astype(np.float64)
-    return np.column_stack([_trend(n, degree), step])
-
-
-def _fitted(means: FloatArray, place: int, degree: int) -> FloatArray:
-    design = _design(len(means), place, degree)
-    return np.asarray(design @ np.linalg.lstsq(design, means)[0], dtype=np.float64)
-
-
-def _jump(means: FloatArray, place: int, degree: int) -> tuple[float, float]:
-    design = _design(len(means), place, degree)
-    found = np.linalg.lstsq(design, means)[0]
-    rest = means - design @ found
-    variance = float(rest @ rest) / (len(means) - design.shape[1])
-    error = math.sqrt(variance * np.linalg.inv(design.T @ design)[-1, -1])
-    return float(found[-1]), error
-
-
-def _interval(
-    means: FloatArray, place: int, degree: int, noise: _Noise
-) -> tuple[int, int]:
-    """Return where repeats of the series, drawn from its fit, put the jump."""
-    n = len(means)
-    curve = _fitted(means, place, degree)
-    spread = math.sqrt(float(((means - curve) ** 2).sum()) / (n - degree - 2))
-    repeats = curve + spread * noise.draw(REPEATS, n)
-    places = _gains(repeats, degree)[0].argmax(axis=1) + _first(n, degree)
-    tail = 0.5 * (100.0 - LEVEL)
-    low, high = np.percentile(places, [tail, 100.0 - tail])
-    return min(int(low), place), max(math.ceil(high), place)
+    # A jump that the base has already takes nothing.
+    fresh = squares > 1e-9
+    products = (rest @ steps.T) ** 2 / np.where(fresh, squares, np.inf)
+    share = np.minimum(products / np.maximum(total, np.finfo(float).tiny), 1.0 - 1e-12)
+    return np.asarray((n - base.shape[1] - 1) * share / (1.0 - share))
