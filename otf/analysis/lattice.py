@@ -94,7 +94,7 @@ class Expansion:
     ----------
     coefficient, error : (1/y) dy/dT at ``temperature``, 1/K
     temperature : weighted mean of the points, K
-    value : y there
+    value, value_error : y there
     slope : dy/dT
     probability : that a straight line scatters more than the points do; NaN for two
     """
@@ -103,6 +103,7 @@ class Expansion:
     error: float
     temperature: float
     value: float
+    value_error: float
     slope: float
     probability: float
 
@@ -147,6 +148,7 @@ def expansion(points: Sequence[Point], name: str) -> Expansion:
         ),
         temperature=center,
         value=level,
+        value_error=1.0 / math.sqrt(weights.sum()),
         slope=slope,
         probability=(
             float(chi2.sf(weights @ residuals**2, freedom)) if freedom else math.nan

@@ -195,7 +195,12 @@ def _against_temperature(points: Sequence[Point]) -> Outcome:
         fit = expansion(points, name)
         lines[name] = fit.value + fit.slope * (t - fit.temperature)
         quantities += [
-            Quantity(f"{name} at {fit.temperature:.0f} K", fit.value, unit=UNITS[name]),
+            Quantity(
+                f"{name} at {fit.temperature:.0f} K",
+                fit.value,
+                fit.value_error,
+                UNITS[name],
+            ),
             Quantity(
                 f"expansion of {name}", 1e6 * fit.coefficient, 1e6 * fit.error, "1e-6/K"
             ),
