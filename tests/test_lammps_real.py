@@ -329,7 +329,8 @@ def test_a_tampered_file_is_refused_in_one_line(folder, model, n_processes):
     everything = (done.stdout + done.stderr).splitlines()
     ours = [line for line in everything if "otf-md" in line]
     assert ours == n_processes * [
-        "otf-md: error: m.mliap: is damaged (checksum); take another copy"
+        "otf-md: error: m.mliap: is damaged (/arrays/weights has another checksum); "
+        "take another copy"
     ]
     assert not any("Traceback" in line for line in everything)
 
