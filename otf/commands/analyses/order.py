@@ -19,7 +19,6 @@ from otf.commands.analyses.inputs import (
     configurations_of,
     motion_of,
     positive,
-    require_periodic,
     species_number,
     times_ps,
 )
@@ -102,7 +101,12 @@ def analyse(arguments: argparse.Namespace) -> Outcome:
             for c in frames
         ]
     if arguments.cutoff_A is None and arguments.neighbors is None:
-        require_periodic(motion, path, "a cutoff from g(r) (or give --cutoff-A)")
+        if not motion.pbc.all():
+            msg = (
+                f"{path} is not periodic in three directions, so neighbours cannot be "
+                "told from g(r): give --cutoff-A or --neighbors"
+            )
+            raise InputError(msg)
         surroundings = Surroundings(cutoff=_first_minimum(frames, path))
     else:
         surroundings = Surroundings(arguments.cutoff_A, arguments.neighbors)
