@@ -33,7 +33,7 @@ PASSES: Final = 3  # of moving jumps while the others stay
 JUMPS: Final = 3  # that are not taken for correlation
 MOST: Final = 400  # blocks: more of them find no smaller jumps
 PER_BLOCK: Final = 2.0  # times that count as one value
-DRAWS: Final = 4000
+DRAWS: Final = 2000
 REPEATS: Final = 400
 LEVEL: Final = 95.0  # percent, of the interval of a place
 
