@@ -153,11 +153,12 @@ def test_check_of_the_ratio_rejects_volumes_that_fluctuate_too_little():
         check_ratio(*narrow, 0.5)
 
 
-@pytest.mark.parametrize("name", ["cell-rescaling", "parrinello-rahman", "mtk"])
+@pytest.mark.parametrize("name", ["cell-rescaling", "parrinello-rahman"])
 def test_strains_of_an_elastic_cell_fluctuate_by_its_compliance(name):
     # U = k/4 sum_ab (G - 1)_ab^2 is k eps:eps to second order, no shear apart. The
     # pressure of the atoms and that outside cancel at V = 1, with compliance of their
-    # own along the volume only: the traceless strains have <e^2> = kT/2k each.
+    # own along the volume only: the traceless strains have <e^2> = kT/2k each. They
+    # are oscillators that do not meet, which one chain does not warm alike: no "mtk".
     stiffness, n = 2000.0, 8
     start = gas(n, edge=1.0)
     sampler = barostat(
@@ -166,7 +167,9 @@ def test_strains_of_an_elastic_cell_fluctuate_by_its_compliance(name):
         np.eye(3),
         timestep=0.02,
         time=0.3,
-        compressibility=0.005,
+        # A strain forgets a part of 2k D dt = 0.04 of itself in a step, by as much of
+        # which, halved, the fluctuations of a first order scheme are too large.
+        compressibility=4.5e-4,
     )
     target = replace(UNIT, pressure=(float(n),) * 3)
 
