@@ -176,8 +176,9 @@ class TrainingSet:
         known = self._with_energy()
         shares = np.array([f.shares(elements.species) for f in known])
         shares = shares.reshape(-1, len(elements.species))
-        learned = np.array([f.targets.energy[0] for f in known])
-        learned -= shares @ elements.values
+        # One sum a frame: that of a product depends on where its operands lie.
+        e0 = [f.shares(elements.species) @ elements.values for f in known]
+        learned = np.array([f.targets.energy[0] for f in known]) - np.array(e0)
         _, levels = self.levels()
         has_energy = [len(f.targets.energy) > 0 for f in self.frames]
         self._span = shift_span(levels[np.array(has_energy, dtype=bool)], shares)
