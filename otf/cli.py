@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "check": "look at an input file and say what a run would do",
     "run": "run molecular dynamics that learns its force field",
     "resume": "go on with a run that was stopped",
+    "sweep": "run one input at many temperatures, pressures, seeds and structures",
     "show": "print where a run stands, or what a model holds",
     "report": "write the HTML page of a run",
     "data": "look at labelled structures before they are trusted",

@@ -81,9 +81,13 @@ class Progress:
 
     def labels(self, done: int, asked: int) -> None:
         """Print when it is time how many of several labels have arrived."""
+        self.say(f"waiting for labels: {done} of {asked} have arrived")
+
+    def say(self, text: str) -> None:
+        """Print a line that will be rewritten, when it is time."""
         now = self._clock()
         if now - self._printed >= self._interval:
-            self._rewrite(f"waiting for labels: {done} of {asked} have arrived", now)
+            self._rewrite(text, now)
 
     def _rewrite(self, text: str, now: float) -> None:
         self._printed = now
@@ -121,11 +125,12 @@ class Progress:
                 parts.append(f"{status.under_way} under way")
             parts.append(f"e {self._error:.3f} / t {status.threshold:.3f} eV/A")
         if made > 0 and seconds > 0:
-            parts.append(f"ETA {_duration((status.steps - status.step) / rate)}")
+            parts.append(f"ETA {duration((status.steps - status.step) / rate)}")
         return " | ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds in hours and minutes, minutes and seconds, or seconds."""
     minutes, second = divmod(int(seconds + 0.5), 60)
     hours, minute = divmod(minutes, 60)
     if hours:

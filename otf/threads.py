@@ -39,6 +39,11 @@ def thread_count() -> int:
     wanted = os.environ.get(LIMIT, "").partition(",")[0]
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)
+    return available_cores()
+
+
+def available_cores() -> int:
+    """Return the cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -304,6 +304,7 @@ NEEDED = {
     "baseline.electrostatics": ["[baseline.electrostatics]", "charges_e"],
     "baseline.dispersion": ["[baseline.dispersion]", "method", "functional"],
     "baseline.calculator": ["[baseline.calculator]", "name"],
+    "sweep": ["[sweep]", "seeds"],
 }
 
 

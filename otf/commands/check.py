@@ -15,11 +15,13 @@ from otf.build_cell import require_stress
 from otf.calculators.geometry import closest_contact, require_sane_distances
 from otf.commands.forecast import forecast, in_words
 from otf.commands.pulay import lines_of, measured
+from otf.commands.sweep_summary import first_step_of_means
 from otf.configuration import species_of
 from otf.errors import InputError
 from otf.kernels import load
 from otf.potential import Untrusted
 from otf.settings import load_settings
+from otf.settings.members import members_of
 from otf.settings.structures import first_configuration, movable
 from otf.settings.wording import received
 from otf.store.model_file import read_model
@@ -50,12 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print what the input means, or raise at what it cannot mean."""
     settings = load_settings(arguments.input)
+    sweep_lines: list[str] = []
+    if settings.sweep is not None:
+        sweep_lines, settings = _of_sweep(settings)
     configuration = sound_configuration(settings)
     initial_state(settings)
     require_sound_reference(settings, configuration)
     require_sound_model(settings)
     if settings.is_learning:
         require_sound_baseline(settings, configuration)
+    for line in sweep_lines:
+        print(f"{'sweep':<10} {line}")
     for word, line in description(settings, configuration):
         print(f"{word:<10} {line}")
     for line in warnings(settings, configuration):
@@ -69,6 +76,35 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"{word:<10} {line}")
     print(f"{arguments.input} is sound.")
     return 0
+
+
+def _of_sweep(settings: Settings) -> tuple[list[str], Settings]:
+    """Return what a sweep would do, and the settings of its first run."""
+    assert settings.sweep is not None  # the caller asked
+    sweep, members = settings.sweep, members_of(settings)
+    for member in members:
+        initial_state(member.settings)
+        sound_configuration(member.settings)
+    axes = {
+        "structures": sweep.structures,
+        "pressures (GPa)": sweep.pressures_GPa,
+        "temperatures (K)": sweep.temperatures_K,
+        "seeds": sweep.seeds,
+    }
+    factors = [
+        f"{len(values)} {name}: {', '.join(map(str, values))}"
+        for name, values in axes.items()
+        if values
+    ]
+    steps = settings.dynamics.n_steps * len(members)
+    how = "that learn one model together" if sweep.share_model else "each by itself"
+    lines = [f"{len(members)} runs, {how}, {steps} steps in all", *factors]
+    lines.append(
+        f"means of steps {first_step_of_means(settings) + 1} to "
+        f"{settings.dynamics.n_steps} of each"
+    )
+    lines.append(f"below, the first of them, {members[0].name}")
+    return lines, members[0].settings
 
 
 def sound_configuration(settings: Settings) -> Configuration:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from otf.commands.check import require_sound_model, sound_configuration
 from otf.commands.ending import conclude
+from otf.errors import InputError
 from otf.progress import Progress
 from otf.settings import load_settings
 
@@ -22,6 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the input file and print how it ended."""
     settings = load_settings(arguments.input)
+    if settings.sweep is not None:
+        raise InputError(
+            f"{arguments.input.name} holds many runs: run them with 'otf-md sweep "
+            f"{arguments.input}', or remove [sweep] ({arguments.input.name}: sweep)"
+        )
     sound_configuration(settings)
     require_sound_model(settings)
     from otf.run import run  # numba compiles on import; a wrong input need not wait

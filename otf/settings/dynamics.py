@@ -71,6 +71,11 @@ class Stage(Section):
         return start, end
 
     @property
+    def takes_pressure(self) -> bool:
+        """Return whether the pressure is left to a sweep."""
+        return self.pressure_GPa is None and not self.hold_cell
+
+    @property
     def pressures(self) -> tuple[Triple, Triple] | None:
         """Return the pressures in eV/angstrom^3 at the start and the end, by axis.
 

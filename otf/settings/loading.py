@@ -102,6 +102,12 @@ def _missing_files(settings: Settings, name: str) -> list[str]:
         (f"learning.start_from[{k}]", item)
         for k, item in enumerate(settings.learning.start_from)
     ]
+    if settings.sweep is not None:
+        written += [
+            (f"sweep.structures[{k}]", item)
+            for k, item in enumerate(settings.sweep.structures)
+            if item != settings.structure.file
+        ]
     lines = []
     for key, item in written:
         path = settings.resolve(item)

@@ -11,6 +11,7 @@ from otf.settings.base import Section
 from otf.settings.baseline import Baseline, Dispersion, Electrostatics
 from otf.settings.dynamics import Dynamics, Stage
 from otf.settings.model import Descriptor, Learning, Production, Regression
+from otf.settings.sweep import Sweep, sweep_contradictions
 from otf.settings.system import Limits, Output, Reference, Structure
 
 GPAW = ("gpaw", "gpaw:GPAW")
@@ -66,6 +67,10 @@ class Settings(Section):
         default_factory=Limits,
         description="Where a run ends by itself.",
     )
+    sweep: Sweep | None = Field(
+        default=None,
+        description="What is varied from run to run.",
+    )
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
     def in_folder(self, folder: Path) -> Settings:
@@ -73,6 +78,49 @@ class Settings(Section):
         settings = self.model_copy()
         settings._folder = folder.resolve()
         return settings
+
+    def in_directory(self, directory: str) -> Settings:
+        """Return the same settings with another folder of the run."""
+        return self._with("output", directory=directory)
+
+    def combination(
+        self,
+        *,
+        structure: str | None = None,
+        pressure: float | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> Settings:
+        """Return the settings of one run of a sweep.
+
+        Parameters
+        ----------
+        structure
+            Its file.
+        pressure, temperature
+            GPa and K, of the stages that leave them out.
+        seed
+            Of all random numbers. None of any keeps what the input file says.
+        """
+        settings = self.model_copy(update={"sweep": None})
+        if seed is not None:
+            settings = settings.model_copy(update={"seed": seed})
+        if structure is not None:
+            settings = settings._with("structure", file=structure)
+        stages = list(self.dynamics.stages)
+        for k, stage in enumerate(self.dynamics.stages):
+            given: dict[str, float] = {}
+            if temperature is not None and stage.temperature_K is None:
+                given["temperature_K"] = temperature
+            if pressure is not None and stage.takes_pressure:
+                given["pressure_GPa"] = pressure
+            if given:
+                stages[k] = stage.model_copy(update=given)
+        return settings._with("dynamics", stages=tuple(stages))
+
+    def _with(self, section: str, **values: object) -> Settings:
+        changed = getattr(self, section).model_copy(update=values)
+        return self.model_copy(update={section: changed})
 
     def resolve(self, path: str) -> Path:
         """Return the full path of one written in the input file."""
@@ -109,6 +157,13 @@ class Settings(Section):
 
 def contradictions(settings: Settings) -> list[str]:
     """Return one line for each pair of keys that cannot stand together."""
+    if settings.sweep is not None:
+        return sweep_contradictions(settings, settings.sweep) or contradictions(
+            settings.combination(
+                temperature=next(iter(settings.sweep.temperatures_K), None),
+                pressure=next(iter(settings.sweep.pressures_GPa), None),
+            )
+        )
     return [
         *_who_answers(settings),
         *_reference(settings.reference),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from otf.settings.describe import all_sections, keys_of
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     Values = Mapping[str, object]
 
+_OPTIONAL = {"sweep"}
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD = """\
 # Input of otf-md. A key behind a # shows its default: remove the # to change it.
 # Look at it with `otf-md check {name}`, run it with `otf-md run {name}`.
@@ -43,8 +46,9 @@ def commented_input(
         else:
             values = chosen.get(section, {})
             doc = f"# {(model.__doc__ or '').strip()}\n"
-            # A section within a section is there or not: its header alone says so.
-            shown = header if values or "." not in section else f"#{header}"
+            # Some sections are there or not: their header alone says so.
+            optional = "." in section or section in _OPTIONAL
+            shown = f"#{header}" if optional and not values else header
             parts.append(doc + _section(shown, keys_of(model), values))
     return "\n".join(parts)
 
@@ -67,8 +71,22 @@ def _lines(keys: Sequence[Key], values: Values) -> str:
 def toml(value: object) -> str:
     """Return a value as TOML writes it, tables inline."""
     if isinstance(value, dict):
-        items = (f"{key} = {toml(item)}" for key, item in value.items())
+        items = (f"{_key(key)} = {toml(item)}" for key, item in value.items())
         return "{ " + ", ".join(items) + " }" if value else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def plain_input(data: Mapping[str, object]) -> str:
+    """Return an input file in TOML that holds these keys and sections only."""
+    tables = {name: value for name, value in data.items() if isinstance(value, dict)}
+    lines = [f"{k} = {toml(v)}" for k, v in data.items() if k not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]"]
+        lines += [f"{_key(key)} = {toml(value)}" for key, value in table.items()]
+    return "\n".join(lines).lstrip("\n") + "\n"

@@ -14,6 +14,37 @@ _MODEL_STATE = re.compile(r"model-(\d+)\.npz")
 
 
 @dataclass(frozen=True)
+class SweepFolder:
+    """Paths inside the folder of a sweep; each run has a folder of its own there."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """Return the file the process that sweeps holds locked."""
+        return self.path / "lock"
+
+    @property
+    def stop(self) -> Path:
+        """Return the file whose presence ends all runs at their next step."""
+        return self.path / "STOP"
+
+    @property
+    def results(self) -> Path:
+        """Return the results, less the suffix of their several forms."""
+        return self.path / "sweep"
+
+    @property
+    def shared(self) -> RunFolder:
+        """Return where runs that learn together keep what they learn."""
+        return RunFolder(self.path / "shared")
+
+    def member(self, name: str) -> RunFolder:
+        """Return the folder of one run."""
+        return RunFolder(self.path / name)
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """Paths inside the folder of one run."""
 
@@ -68,6 +99,11 @@ class RunFolder:
     def reference(self) -> Path:
         """Return where the reference code works."""
         return self.path / "reference"
+
+    @property
+    def printed(self) -> Path:
+        """Return what the process of a run printed that somebody else began."""
+        return self.path / "printed.txt"
 
     @property
     def quarantine(self) -> Path:

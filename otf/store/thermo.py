@@ -40,6 +40,8 @@ COLUMNS = tuple(f.name for f in fields(ThermoRow))
 _ADDED = ("volume_A3",)
 """Columns that tables of earlier versions lack; such a table goes on without them."""
 
+_TAIL = 4096  # bytes that hold a whole line
+
 
 class ThermoLog:
     """The table open for append by its only writer.
@@ -165,6 +167,18 @@ def read_thermo(path: Path) -> dict[str, FloatArray]:
     unknown = np.full(len(table), np.nan)
     found = {name: table[:, k] for k, name in enumerate(columns)}
     return {name: found.get(name, unknown).copy() for name in COLUMNS}
+
+
+def last_step(path: Path) -> int:
+    """Return the step of the last whole line, 0 where there is none; reads the tail."""
+    try:
+        with path.open("rb") as handle:
+            handle.seek(max(0, os.fstat(handle.fileno()).st_size - _TAIL))
+            lines = handle.read().split(b"\n")
+    except OSError:
+        return 0
+    step = lines[-2].partition(b",")[0] if len(lines) > 1 else b""
+    return int(step) if step.isdigit() else 0
 
 
 def _text(value: float) -> str:

@@ -1,0 +1,130 @@
+"""otf-md sweep: one input at many temperatures, pressures, seeds and structures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otf.analysis.libraries import library
+from otf.commands.analyses.outcome import record_of, write_outcome
+from otf.commands.check import (
+    require_sound_model,
+    require_sound_reference,
+    sound_configuration,
+)
+from otf.commands.ending import SIGNALLED
+from otf.commands.fitting import count
+from otf.commands.sweep_summary import in_words, outcome_of, results_of
+from otf.errors import InputError
+from otf.progress import Progress, duration
+from otf.settings import load_settings
+from otf.settings.members import members_of
+from otf.stopping import StopRequest
+from otf.store.disk import explained
+from otf.store.lock import Lock
+from otf.store.schema import SweepFolder
+from otf.sweeping import run_members
+from otf.threads import available_cores
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from otf.settings import Settings
+    from otf.settings.members import Member
+    from otf.sweeping import Standing
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("input", type=Path, help="the input file, with a [sweep]")
+    parser.add_argument(
+        "--jobs",
+        type=count,
+        metavar="N",
+        help="runs at a time, each with one thread unless OMP_NUM_THREADS says "
+        "otherwise (default: the cores)",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run what is not finished yet, and print what all runs come to."""
+    settings = load_settings(arguments.input)
+    members = sound_members(settings, arguments.input.name)
+    library("pymbar.timeseries")  # missed at the start, not after the last run
+    folder = SweepFolder(settings.directory)
+    hours = settings.limits.walltime_h
+    with explained(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+    progress = Progress(settings.dynamics.timestep_fs)
+    with (
+        Lock(folder.lock, work="a sweep"),
+        StopRequest(
+            folder.stop, walltime=None if hours is None else 3600.0 * hours
+        ) as stop,
+    ):
+        ends, reason = run_members(
+            [(member, folder.member(member.name)) for member in members],
+            jobs=arguments.jobs or available_cores(),
+            stop=stop,
+            tell=_teller(progress),
+        )
+    progress.close()
+    results = results_of(settings, folder, members, ends)
+    outcome = outcome_of(settings, results)
+    record = record_of(outcome, "sweep", {"title": settings.title})
+    write_outcome(outcome, folder.results, record)
+    print(in_words(results))
+    for note in outcome.notes:
+        print(f"note: {note}")
+    print(f"results    {folder.results}.csv and .json")
+    if reason is not None:
+        print(
+            f"stopped by {reason}; go on with 'otf-md sweep {arguments.input}'",
+        )
+        return 0 if stop.signal is None else SIGNALLED + stop.signal
+    return 1 if any(end.problem for end in ends) else 0
+
+
+def sound_members(settings: Settings, name: str) -> list[Member]:
+    """Return the runs of a sweep, with all that concerns each looked at.
+
+    Raises
+    ------
+    InputError
+        When there is no sweep, or a run of it is not possible.
+    """
+    if settings.sweep is None:
+        msg = (
+            f"there is no [sweep] in {name}: add one, or use 'otf-md run {name}' "
+            f"({name}: sweep)"
+        )
+        raise InputError(msg)
+    members = members_of(settings)
+    for structure in dict.fromkeys(m.settings.structure.file for m in members):
+        of_it = next(m for m in members if m.settings.structure.file == structure)
+        configuration = sound_configuration(of_it.settings)
+        require_sound_reference(of_it.settings, configuration)
+    require_sound_model(settings)
+    return members
+
+
+def _teller(progress: Progress) -> Callable[[Standing], None]:
+    """Return what prints the one line of progress."""
+    begun: list[tuple[float, int]] = []
+
+    def tell(s: Standing) -> None:
+        now = time.monotonic()
+        if not begun:
+            begun.append((now, s.step))
+        seconds, made = now - begun[0][0], s.step - begun[0][1]
+        parts = [f"{s.done} of {s.members} runs finished", f"{s.running} running"]
+        if s.failed:
+            parts.append(f"{s.failed} failed")
+        parts.append(f"step {s.step}/{s.steps} of all")
+        if made > 0 and s.running:
+            parts.append(f"ETA {duration((s.steps - s.step) * seconds / made)}")
+        progress.say(" | ".join(parts))
+
+    return tell
