@@ -54,12 +54,24 @@ def versions() -> dict[str, str]:
 
 
 def record_of_run(
-    settings: Settings, potential: LearningPotential, verdict: Verdict
+    settings: Settings,
+    potential: LearningPotential,
+    verdict: Verdict,
+    *,
+    others: Sequence[Settings] = (),
 ) -> dict[str, object]:
-    """Return what the file says of a model that a run has learned."""
+    """Return what the file says of a model that a run has learned.
+
+    ``others`` are the settings of runs that learned together with it.
+    """
     model = potential.model
     frames, mixed = _on_one_level(model)
-    temperatures = [t for s in settings.dynamics.stages for t in s.temperatures]
+    temperatures = [
+        t
+        for one in (settings, *others)
+        for stage in one.dynamics.stages
+        for t in stage.temperatures
+    ]
     report = model.report
     return {
         "command": "run",

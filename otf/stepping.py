@@ -21,6 +21,8 @@ from otf.store.checkpoint import Checkpoint
 from otf.store.entries import Finish, Rollback, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Schedule
     from otf.kernels import Backend
@@ -75,7 +77,10 @@ class Clock:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Everything a run is made of."""
+    """Everything a run is made of.
+
+    ``saver`` writes checkpoints; runs that learn together have one of their own.
+    """
 
     settings: Settings
     files: RunFiles
@@ -88,6 +93,9 @@ class Parts:
     stop: StopRequest
     clock: Clock
     backend: Backend
+    saver: Callable[[Parts, State, Prediction], None] = field(
+        default_factory=lambda: save
+    )
 
     @property
     def learns(self) -> bool:
@@ -132,7 +140,7 @@ def go(parts: Parts, state: State, prediction: Prediction) -> Outcome:
         n_sound += len(trail)
         if len(trail) < n_ahead:
             n_sound = 0 if n_ahead > 1 else n_sound + 1
-            state, prediction = _step(parts, state, prediction)
+            state, prediction = advance(parts, state, prediction)
         _show(parts, state, prediction)
     return finish(parts, state, prediction)
 
@@ -146,10 +154,16 @@ def _moved(
     return state, prediction
 
 
-def _step(
+def advance(
     parts: Parts, state: State, prediction: Prediction
 ) -> tuple[State, Prediction]:
-    """Make one step and write it, or go back to where the potential was trusted."""
+    """Make one step and write it, or go back to where the potential was trusted.
+
+    Raises
+    ------
+    RunStopped, ReferenceFailure
+        When the run cannot go on.
+    """
     try:
         state, prediction = _moved(parts, state, prediction)
     except Untrusted as trouble:
@@ -166,7 +180,7 @@ def _note(parts: Parts, state: State, prediction: Prediction) -> None:
     if parts.learns and state.step % parts.ring.interval == 0:
         parts.ring.remember(_memory(parts, state, prediction))
     if state.step % parts.settings.output.checkpoint_interval == 0:
-        save(parts, state, prediction)
+        parts.saver(parts, state, prediction)
 
 
 def note_stage(parts: Parts, state: State) -> None:
@@ -234,7 +248,7 @@ def _roll_back(
     work = float(prediction.model_energy) - memory.energy
     state = replace(back, learning_work=back.learning_work + work)
     # The table is shorter now than the last checkpoint counts on.
-    save(parts, state, prediction)
+    parts.saver(parts, state, prediction)
     return state, prediction
 
 
@@ -265,18 +279,22 @@ def _show(parts: Parts, state: State, prediction: Prediction) -> None:
 def save(parts: Parts, state: State, prediction: Prediction) -> None:
     """Write a checkpoint."""
     potential = parts.potential
+    without = checkpoint_of(parts, state, prediction)
+    model, generation = potential.model_arrays(), potential.generation
+    parts.files.save(replace(without, model=model, generation=generation))
+
+
+def checkpoint_of(parts: Parts, state: State, prediction: Prediction) -> Checkpoint:
+    """Return a checkpoint that lacks the model."""
+    potential = parts.potential
     arrays = {f"potential/{k}": v for k, v in potential.state().items()}
     arrays |= {f"ring/{k}": v for k, v in parts.ring.state().items()}
     host = parts.backend.host
-    parts.files.save(
-        Checkpoint(
-            state.of(host),
-            prediction.of(host),
-            potential=arrays,
-            model=potential.model_arrays(),
-            generation=potential.generation,
-            counters={"evaluated": True, "wall_s": parts.clock.seconds},
-        )
+    return Checkpoint(
+        state.of(host),
+        prediction.of(host),
+        potential=arrays,
+        counters={"evaluated": True, "wall_s": parts.clock.seconds},
     )
 
 

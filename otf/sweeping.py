@@ -60,6 +60,7 @@ class Standing:
     ----------
     done, failed, running, members : runs
     step, steps : made and planned, of all runs
+    calls : reference calls of all; None where nobody counts them together
     """
 
     done: int
@@ -68,6 +69,7 @@ class Standing:
     members: int
     step: int
     steps: int
+    calls: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -544,7 +544,7 @@ def test_the_copies_of_a_start_are_asked_for_together(reference):
             return super().begin(configuration)
 
     potential, log = learning(Watching(reference))
-    potential._start(silicon(), 0)
+    potential.start(silicon(), 0)
     assert [d.configuration for d in log.decisions] == potential.reference.asked
     assert len(log.decisions) == 4
 

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ase.data import chemical_symbols
+
 from otf.analysis.libraries import library
 from otf.commands.analyses.outcome import record_of, write_outcome
 from otf.commands.check import (
@@ -16,21 +18,26 @@ from otf.commands.check import (
 from otf.commands.ending import SIGNALLED
 from otf.commands.fitting import count
 from otf.commands.sweep_summary import in_words, outcome_of, results_of
+from otf.configuration import species_of
 from otf.errors import InputError
 from otf.progress import Progress, duration
+from otf.report import write_report
 from otf.settings import load_settings
 from otf.settings.members import members_of
 from otf.stopping import StopRequest
+from otf.store.checkpoint import load_newest
 from otf.store.disk import explained
 from otf.store.lock import Lock
+from otf.store.run_reader import RunView
 from otf.store.schema import SweepFolder
-from otf.sweeping import run_members
+from otf.sweeping import End, is_finished, run_members
 from otf.threads import available_cores
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from otf.configuration import Configuration
     from otf.settings import Settings
     from otf.settings.members import Member
     from otf.sweeping import Standing
@@ -58,18 +65,28 @@ def main(arguments: argparse.Namespace) -> int:
     with explained(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
     progress = Progress(settings.dynamics.timestep_fs)
+    together = settings.sweep is not None and settings.sweep.share_model
+    if together and arguments.jobs is not None:
+        msg = (
+            "--jobs: one process moves all runs that share a model; leave it out "
+            f"({arguments.input.name}: sweep.share_model)"
+        )
+        raise InputError(msg)
     with (
         Lock(folder.lock, work="a sweep"),
         StopRequest(
             folder.stop, walltime=None if hours is None else 3600.0 * hours
         ) as stop,
     ):
-        ends, reason = run_members(
-            [(member, folder.member(member.name)) for member in members],
-            jobs=arguments.jobs or available_cores(),
-            stop=stop,
-            tell=_teller(progress),
-        )
+        if together:
+            ends, reason = _together(members, folder, progress, stop)
+        else:
+            ends, reason = run_members(
+                [(member, folder.member(member.name)) for member in members],
+                jobs=arguments.jobs or available_cores(),
+                stop=stop,
+                tell=_teller(progress),
+            )
     progress.close()
     results = results_of(settings, folder, members, ends)
     outcome = outcome_of(settings, results)
@@ -102,12 +119,65 @@ def sound_members(settings: Settings, name: str) -> list[Member]:
         )
         raise InputError(msg)
     members = members_of(settings)
-    for structure in dict.fromkeys(m.settings.structure.file for m in members):
-        of_it = next(m for m in members if m.settings.structure.file == structure)
-        configuration = sound_configuration(of_it.settings)
-        require_sound_reference(of_it.settings, configuration)
+    found = {}
+    for member in members:
+        path = member.settings.structure.file
+        if path not in found:
+            found[path] = sound_configuration(member.settings)
+    if settings.sweep.share_model:
+        _require_one_set_of_elements(found)
+    for configuration in found.values():
+        require_sound_reference(settings, configuration)
     require_sound_model(settings)
     return members
+
+
+def _require_one_set_of_elements(structures: Mapping[str, Configuration]) -> None:
+    elements = {
+        path: ", ".join(chemical_symbols[z] for z in species_of([configuration]))
+        for path, configuration in structures.items()
+    }
+    first = next(iter(elements))
+    for path, held in elements.items():
+        if held != elements[first]:
+            msg = (
+                f"runs that share a model need the same elements, but {first} has "
+                f"{elements[first]} and {path} has {held}: sweep them one by one, or "
+                "remove share_model (sweep.structures)"
+            )
+            raise InputError(msg)
+
+
+def _together(
+    members: Sequence[Member],
+    folder: SweepFolder,
+    progress: Progress,
+    stop: StopRequest,
+) -> tuple[list[End], str | None]:
+    """Let all runs learn together, and return how each stands at the end."""
+    from otf.walkers import walk  # numba compiles on import
+
+    reason = None
+    if not is_finished(folder.shared):
+        reason = walk(
+            members, folder, progress=progress, stop=stop, tell=_teller(progress)
+        )
+    ends = []
+    for member in members:
+        of_run = folder.member(member.name)
+        saved = load_newest(of_run)
+        problem = "" if saved is None else str(saved.counters.get("problem", ""))
+        ends.append(End(is_finished(of_run), problem))
+    progress.close()
+    view = RunView.load(folder.shared.path)
+    if view.finish is not None:
+        if not folder.shared.report.exists():
+            write_report(view, folder.shared.report)
+        word = "converged" if view.finish.converged else "not converged"
+        print(f"verdict    {word}: {view.finish.reason}")
+        print(f"model      {folder.shared.model}")
+    print(f"calls      {len(view.decisions)} reference calls of all runs")
+    return ends, reason
 
 
 def _teller(progress: Progress) -> Callable[[Standing], None]:
@@ -123,6 +193,8 @@ def _teller(progress: Progress) -> Callable[[Standing], None]:
         if s.failed:
             parts.append(f"{s.failed} failed")
         parts.append(f"step {s.step}/{s.steps} of all")
+        if s.calls is not None:
+            parts.append(f"{s.calls} calls")
         if made > 0 and s.running:
             parts.append(f"ETA {duration((s.steps - s.step) * seconds / made)}")
         progress.say(" | ".join(parts))

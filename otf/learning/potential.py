@@ -17,6 +17,7 @@ import numpy as np
 from otf.calculators.geometry import DistanceGate, require_sane_distances
 from otf.errors import ReferenceFailure
 from otf.kernels import load
+from otf.learning.audit import Auditor
 from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
 from otf.learning.events import Decision, Failure
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, IntArray, Labels
     from otf.descriptors.interface import Environments
     from otf.kernels import Device
-    from otf.learning.audit import Auditor, Verdict
+    from otf.learning.audit import Verdict
     from otf.learning.calibration import Calibration
     from otf.learning.events import LearningLog
     from otf.learning.policy import Policy, Rules
@@ -155,6 +156,48 @@ class LearningPotential:
         self._last_label = -(10**9)
         self._consecutive = 0
 
+    # -------------------------------------------------------------- several walkers
+    def beside(self, log: LearningLog) -> LearningPotential:
+        """Return a potential for another walker, which learns together with this one.
+
+        Both have one model, data set, policy and calibration. Clocks, the screen and
+        audits are those of each walker: how long ago it was labelled, and how near its
+        atoms are to a call, does not depend on where others are.
+
+        Parameters
+        ----------
+        log
+            Is told of the calls and fits of the other walker.
+        """
+        mine = self.auditor
+        other = LearningPotential(
+            self.model,
+            self.reference,
+            policy=self.policy,
+            rules=self.rules,
+            calibration=self.calibration,
+            auditor=Auditor(mine.planned_steps, goal=mine.goal, enabled=mine.enabled),
+            log=log,
+            options=self.options,
+        )
+        other._queue, other._stress = self._queue, self._stress
+        return other
+
+    def follow(self, c: Configuration) -> Prediction:
+        """Return the prediction of a model that another walker has changed.
+
+        The decision on the configuration was made before, and no other is made.
+        """
+        host = load(self.options.device).host
+        self._surface += 1
+        self._screen.forget()
+        prediction = self.model.predict_screened(c.moved(host(c.positions)))
+        screen = prediction.uncertainty
+        assert screen is not None  # the prediction was screened
+        known = replace(screen, error=self._screen.expects(screen))
+        found = replace(prediction, uncertainty=known, surface=self._surface)
+        return found.of(load(self.options.device).here)
+
     @property
     def n_under_way(self) -> int:
         """Return the number of structures whose labels are computed beside the run."""
@@ -207,7 +250,7 @@ class LearningPotential:
     def _decided(self, c: Configuration, step: int, use_labels: bool) -> Prediction:
         """Return the prediction, labelled where needed."""
         if self.model.n_frames == 0 and not self._queue:
-            self._start(c, step)
+            self.start(c, step)
         old = self._catch_up(c, step)
         before, reason = self._judge(c, step)
         first = before if old is None else old
@@ -311,7 +354,14 @@ class LearningPotential:
             raise Untrusted(c, f"a predicted force of {largest:.3g} eV/A")
 
     # -------------------------------------------------------------- learning
-    def _start(self, c: Configuration, step: int) -> None:
+    def start(self, c: Configuration, step: int) -> None:
+        """Label rattled copies of a structure, and fit.
+
+        Raises
+        ------
+        ReferenceFailure
+            When none of them gets labels.
+        """
         seed, strain = self.options.seed, self.options.strain
         copies = [
             rattled(c, amplitude, seed=seed, index=k, strain=strain)
@@ -672,7 +722,7 @@ class LearningPotential:
         if start is None or counted:
             self._retrain(step)
         else:
-            self._start(start, step)
+            self.start(start, step)
 
     def learn_after_rollback(self, frames: Sequence[Configuration], step: int) -> int:
         """Label the frames with the largest spilling that are physical, and refit.

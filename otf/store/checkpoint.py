@@ -12,6 +12,7 @@ import logging
 import struct
 import zipfile
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -86,15 +87,20 @@ class Checkpoints:
         self._serial = max((s for s, _ in folder.checkpoints()), default=0)
         self._kept: list[tuple[Path, _ModelFile | None]] = []  # whole ones, newest last
 
-    def load(self) -> Checkpoint | None:
+    def load(self, *, turn: int | None = None) -> Checkpoint | None:
         """Return the newest whole checkpoint, None when there is none at all.
+
+        Parameters
+        ----------
+        turn
+            Take the one of this turn, of runs that are saved together.
 
         Raises
         ------
         StoreError
-            When there are checkpoints but none is whole.
+            When there are checkpoints but none is whole, or none is of the turn.
         """
-        found = _newest(self._folder)
+        found = _newest(self._folder, turn=turn)
         if found is None:
             return None
         path, checkpoint, model = found
@@ -168,8 +174,18 @@ def load_newest(folder: RunFolder) -> Checkpoint | None:
     return None if found is None else found[1]
 
 
+def saved_turns(folder: RunFolder) -> set[int]:
+    """Return the turns of all whole checkpoints, their models not looked at."""
+    turns = set()
+    for _, path in folder.checkpoints():
+        with suppress(StoreError):
+            checkpoint, _ = _load(path, folder, with_model=False)
+            turns.add(int(str(checkpoint.counters.get("turn", -1))))
+    return turns
+
+
 def _newest(
-    folder: RunFolder, *, with_model: bool = True
+    folder: RunFolder, *, with_model: bool = True, turn: int | None = None
 ) -> tuple[Path, Checkpoint, _ModelFile | None] | None:
     problems: list[str] = []
     for _, path in reversed(folder.checkpoints()):
@@ -178,11 +194,15 @@ def _newest(
         except StoreError as error:
             problems.append(str(error))
             continue
+        if turn is not None and checkpoint.counters.get("turn") != turn:
+            continue
         for problem in problems:
             logger.warning("%s; the older %s is used", problem, path.name)
         return path, checkpoint, model
     if problems:
         raise StoreError(f"no checkpoint can be read: {'; '.join(problems)}")
+    if turn is not None:
+        raise StoreError(f"{folder.path}: has no checkpoint of turn {turn}")
     return None
 
 

@@ -93,7 +93,9 @@ class RunFiles:
         self._checkpoints.save(replace(checkpoint, sizes=sizes))
         update_trajectory(self.folder.trajectory, self.folder.frames)
 
-    def resume(self, versions: Mapping[str, str]) -> Checkpoint | None:
+    def resume(
+        self, versions: Mapping[str, str], *, turn: int | None = None
+    ) -> Checkpoint | None:
         """Go back to the newest whole checkpoint and return it.
 
         Frames and table are cut back to it, and the journal takes back what it said
@@ -104,13 +106,15 @@ class RunFiles:
         ----------
         versions
             Package -> version, for the journal.
+        turn
+            Go back to the checkpoint of this turn, of runs that are saved together.
 
         Raises
         ------
         StoreError
             When there are checkpoints but none is whole, or the disk fails.
         """
-        checkpoint = self._checkpoints.load()
+        checkpoint = self._checkpoints.load(turn=turn)
         sizes: Mapping[str, int] = {} if checkpoint is None else checkpoint.sizes
         for log in (self.frames, self.thermo):
             try:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-step-(\d+)\.npz")
 _MODEL_STATE = re.compile(r"model-(\d+)\.npz")
+SHARED = "shared"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SweepFolder:
     @property
     def shared(self) -> RunFolder:
         """Return where runs that learn together keep what they learn."""
-        return RunFolder(self.path / "shared")
+        return RunFolder(self.path / SHARED)
 
     def member(self, name: str) -> RunFolder:
         """Return the folder of one run."""
