@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ase.data import chemical_symbols
 
 from otf.analysis.libraries import library
-from otf.commands.analyses.outcome import record_of, write_outcome
+from otf.commands.analyses.outcome import paths_of, record_of, write_outcome
 from otf.commands.check import (
     require_sound_model,
     require_sound_reference,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping, Sequence
 
+    from otf.commands.analyses.outcome import Outcome
     from otf.configuration import Configuration
     from otf.settings import Settings
     from otf.settings.members import Member
@@ -59,7 +60,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Run what is not finished yet, and print what all runs come to."""
     settings = load_settings(arguments.input)
     members = sound_members(settings, arguments.input.name)
-    library("pymbar.timeseries")  # missed at the start, not after the last run
+    for name in ("pymbar.timeseries", "pyscal3"):
+        library(name)  # missed at the start, not after the last run
     folder = SweepFolder(settings.directory)
     hours = settings.limits.walltime_h
     with explained(folder.path):
@@ -95,13 +97,19 @@ def main(arguments: argparse.Namespace) -> int:
     print(in_words(results))
     for note in outcome.notes:
         print(f"note: {note}")
-    print(f"results    {folder.results}.csv and .json")
+    print(f"results    {', '.join(map(str, files_of(outcome, folder)))}")
     if reason is not None:
         print(
             f"stopped by {reason}; go on with 'otf-md sweep {arguments.input}'",
         )
         return 0 if stop.signal is None else SIGNALLED + stop.signal
     return 1 if any(end.problem for end in ends) else 0
+
+
+def files_of(outcome: Outcome, folder: SweepFolder) -> list[Path]:
+    """Return the files that hold the results."""
+    paths = paths_of(folder.results)
+    return [p for s, p in paths.items() if outcome.panels or s in ("csv", "json")]
 
 
 def sound_members(settings: Settings, name: str) -> list[Member]:

@@ -3,55 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.analysis.phase import phase_of
 from otf.analysis.run_means import QUANTITIES, RunMeans, means_of_run, over_replicas
+from otf.commands.analyses.inputs import configurations_of
 from otf.commands.analyses.outcome import Outcome, with_error
+from otf.commands.sweep_picture import panels_of
+from otf.commands.sweep_results import Result, common_phase, replicas_of
 from otf.settings.structures import first_configuration
+from otf.store.motion import read_motion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
+    from otf.configuration import Configuration
     from otf.settings import Settings
     from otf.settings.members import Member
-    from otf.store.schema import SweepFolder
+    from otf.store.schema import RunFolder, SweepFolder
     from otf.sweeping import End
 
 EQUILIBRATION = 5  # the first part of so many of the last stage is left out of means
+MOST_FRAMES = 20  # that a phase is found from
 _HEADS = {
     "temperature_K": "T (K)",
     "pressure_GPa": "P (GPa)",
     "volume_A3_per_atom": "V (Å³/atom)",
     "energy_eV_per_atom": "E (eV/atom)",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One run of a sweep.
-
-    Attributes
-    ----------
-    member : what it was asked
-    end : how it stands
-    means : NaN where it is not finished
-    """
-
-    member: Member
-    end: End
-    means: RunMeans
-
-    @property
-    def word(self) -> str:
-        """Return how it stands in a word."""
-        if self.end.problem:
-            return "failed"
-        return "finished" if self.end.finished else "not finished"
 
 
 def results_of(
@@ -64,15 +47,28 @@ def results_of(
     first = first_step_of_means(settings)
     results = []
     for member, end in zip(members, ends, strict=True):
-        means = RunMeans()
+        means, phase = RunMeans(), None
         if end.finished:
             means = means_of_run(
                 folder.member(member.name),
                 first_step=first,
                 n_atoms=first_configuration(member.settings).n_atoms,
             )
-        results.append(Result(member, end, means))
+            phase = phase_of(_frames(folder.member(member.name), settings, first))
+        results.append(Result(member, end, means, phase))
     return results
+
+
+def _frames(
+    folder: RunFolder, settings: Settings, first_step: int
+) -> list[Configuration]:
+    """Return some frames after a step, evenly chosen."""
+    motion = read_motion(folder.path)
+    assert motion.times is not None  # a run writes them
+    begin = (first_step + 0.5) * settings.dynamics.timestep
+    start = int(np.searchsorted(motion.times, begin))
+    kept = max(1, (motion.n_frames - start) // MOST_FRAMES)
+    return configurations_of(motion.part(slice(start, None, kept)))
 
 
 def first_step_of_means(settings: Settings) -> int:
@@ -85,28 +81,22 @@ def first_step_of_means(settings: Settings) -> int:
     return settings.dynamics.n_steps - last + left_out
 
 
-def replicas_of(results: Sequence[Result]) -> list[tuple[Member, list[Result]]]:
-    """Return runs that differ in their seeds alone, with the first member of each."""
-    groups: dict[tuple[object, ...], list[Result]] = {}
-    for result in results:
-        m = result.member
-        key = (m.structure, m.pressure_GPa, m.temperature_K)
-        groups.setdefault(key, []).append(result)
-    return [(group[0].member, group) for group in groups.values()]
-
-
 def outcome_of(settings: Settings, results: Sequence[Result]) -> Outcome:
     """Return the tables of a sweep."""
     columns = _asked([r.member for r in results])
     if settings.sweep is not None and settings.sweep.seeds:
         columns["seed"] = np.array([r.member.seed for r in results])
     columns["status"] = [r.word for r in results]
+    columns["phase"] = [r.phase.name if r.phase else "" for r in results]
+    columns["solid_share"] = [r.phase.solid if r.phase else math.nan for r in results]
     tables = {"runs": {**columns, **_means([r.means for r in results])}}
     if any(len(group) > 1 for _, group in replicas_of(results)):
         groups = replicas_of(results)
         tables["replicas"] = {
             **_asked([member for member, _ in groups]),
             "finished": [sum(r.end.finished for r in group) for _, group in groups],
+            "phase": [common_phase(group)[0] for _, group in groups],
+            "of_this_phase": [common_phase(group)[1] for _, group in groups],
             **_means([_over(group) for _, group in groups]),
         }
     notes = [
@@ -115,18 +105,25 @@ def outcome_of(settings: Settings, results: Sequence[Result]) -> Outcome:
     last = settings.dynamics.stages[-1]
     if last.temperature_end_K is not None or last.pressure_end_GPa is not None:
         notes.append("the last stage is a ramp: means are over all of it")
-    return Outcome((), tables, (), notes=notes)
+    return Outcome((), tables, panels_of(results), columns=2, notes=notes)
 
 
 def in_words(results: Sequence[Result]) -> str:
     """Return the table for people, replicas below their runs."""
-    rows = [("", *_HEADS.values(), "")]
+    rows = [("", *_HEADS.values(), "phase", "")]
     for member, group in replicas_of(results):
-        rows += [(r.member.name, *_cells(r.means), r.word) for r in group]
+        rows += [
+            (r.member.name, *_cells(r.means), r.phase.name if r.phase else "", r.word)
+            for r in group
+        ]
         if len(group) > 1:
             n = sum(r.end.finished for r in group)
             name = member.name.rpartition("-")[0] or "all"
-            rows.append((f"mean of {name}", *_cells(_over(group)), f"{n} replicas"))
+            phase, of_it = common_phase(group)
+            word = f"{phase}, {of_it} of {n}" if 0 < of_it < n else phase
+            rows.append(
+                (f"mean of {name}", *_cells(_over(group)), word, f"{n} replicas")
+            )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()

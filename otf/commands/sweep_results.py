@@ -1,0 +1,59 @@
+"""The results of the runs of a sweep, and which of them are replicas."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.analysis.phase import Phase
+    from otf.analysis.run_means import RunMeans
+    from otf.settings.members import Member
+    from otf.sweeping import End
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One run of a sweep.
+
+    Attributes
+    ----------
+    member : what it was asked
+    end : how it stands
+    means : NaN where it is not finished
+    phase : of the same part of it; None where it is not known
+    """
+
+    member: Member
+    end: End
+    means: RunMeans
+    phase: Phase | None = None
+
+    @property
+    def word(self) -> str:
+        """Return how it stands in a word."""
+        if self.end.problem:
+            return "failed"
+        return "finished" if self.end.finished else "not finished"
+
+
+def replicas_of(results: Sequence[Result]) -> list[tuple[Member, list[Result]]]:
+    """Return runs that differ in their seeds alone, with the first member of each."""
+    groups: dict[tuple[object, ...], list[Result]] = {}
+    for result in results:
+        m = result.member
+        key = (m.structure, m.pressure_GPa, m.temperature_K)
+        groups.setdefault(key, []).append(result)
+    return [(group[0].member, group) for group in groups.values()]
+
+
+def common_phase(group: Sequence[Result]) -> tuple[str, int]:
+    """Return the phase most replicas are in, and how many are; "" where none is known.
+
+    Of two that are equally frequent it is that of the earlier replica.
+    """
+    names = Counter(r.phase.name for r in group if r.phase)
+    return names.most_common(1)[0] if names else ("", 0)
