@@ -185,14 +185,14 @@ def build_learning(
             second_opinion=settings.reference.second_opinion,
             device=build_device(settings, configuration),
             stress_tolerance=_stress_tolerance(settings),
-            strain=START_STRAIN if settings.dynamics.ensemble == "NPT" else 0.0,
+            strain=START_STRAIN if settings.dynamics.moves_cell else 0.0,
         ),
     )
 
 
 def _stress_tolerance(settings: Settings) -> StressTolerance | None:
     """Return what errors of the stress count for, None in a fixed cell."""
-    if settings.dynamics.ensemble != "NPT":
+    if not settings.dynamics.moves_cell:
         return None
     learning = settings.learning
     return StressTolerance(learning.max_stress_error, learning.max_force_error_eV_per_A)
@@ -242,7 +242,7 @@ def build_sampler(
         watch=backend.watch,
     )
     sampler = _build_thermostat(dynamics, motion, state.configuration, backend)
-    if dynamics.ensemble == "NPT":
+    if dynamics.moves_cell:
         return build_barostat(dynamics, sampler, state.first_cell, backend.xp)
     return sampler
 

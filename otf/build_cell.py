@@ -15,6 +15,7 @@ from otf.dynamics.cell import (
     of_components,
     triangular,
 )
+from otf.dynamics.extended_cell import ConstantEnthalpy
 from otf.dynamics.pressure import CellMotion, Load
 from otf.dynamics.registry import BAROSTATS
 from otf.errors import InputError
@@ -48,9 +49,11 @@ def require_stress(settings: Settings, code: Code) -> None:
         When it says that it does not.
     """
     known = getattr(code.construct, "implemented_properties", None)
-    if settings.dynamics.ensemble == "NPT" and known and "stress" not in known:
+    dynamics = settings.dynamics
+    if dynamics.moves_cell and known and "stress" not in known:
         raise InputError(
-            f'calculator {code.name!r} gives no stress, which ensemble = "NPT" needs: '
+            f"calculator {code.name!r} gives no stress, which ensemble = "
+            f'"{dynamics.ensemble}" needs: '
             'take another, or set ensemble = "NVT" (reference.calculator)'
         )
 
@@ -64,18 +67,19 @@ def with_movable_cell(settings: Settings, state: State) -> State:
         When the cell is not periodic in three directions, an atom is fixed, or the
         components that are free need another.
     """
-    if settings.dynamics.ensemble != "NPT":
+    ensemble = settings.dynamics.ensemble
+    if not settings.dynamics.moves_cell:
         return state
     if not state.configuration.pbc.all():
         raise InputError(
-            'ensemble = "NPT" needs a structure that is periodic in three directions: '
-            'give it a cell, or set ensemble = "NVT" (dynamics.ensemble)'
+            f'ensemble = "{ensemble}" needs a structure that is periodic in three '
+            'directions: give it a cell, or set ensemble = "NVT" (dynamics.ensemble)'
         )
     if not state.free.all():
         raise InputError(
-            'fixed atoms contradict ensemble = "NPT", which moves every atom with the '
-            'cell: free them, or set ensemble = "NVT" (structure.fix_atoms, or '
-            "constraints in structure.file)"
+            f'fixed atoms contradict ensemble = "{ensemble}", which moves every atom '
+            'with the cell: free them, or set ensemble = "NVT" (structure.fix_atoms, '
+            "or constraints in structure.file)"
         )
     # Where no edge of the cell can turn, it stays as it is.
     if settings.dynamics.cell not in ("isotropic", "fixed-angles"):
@@ -126,6 +130,13 @@ def build_barostat(
         largest_strain=LARGEST_STRAIN,
         xp=xp,
     )
+    if dynamics.ensemble == "NPH":
+        return ConstantEnthalpy(
+            motion=thermostat.motion,
+            cell=cell,
+            relaxation_time=dynamics.barostat_time,
+            temperature=dynamics.start_temperature,
+        )
     make = BAROSTATS[dynamics.barostat]
     if dynamics.barostat == "mtk":
         return make(

@@ -13,7 +13,11 @@ from otf.calculators.registry import make_calculator
 from otf.configuration import VOIGT, Configuration
 from otf.dynamics.barostats import StochasticCellRescaling
 from otf.dynamics.conservation import conserved_energy
-from otf.dynamics.extended_cell import LangevinParrinelloRahman, MartynaTobiasKlein
+from otf.dynamics.extended_cell import (
+    ConstantEnthalpy,
+    LangevinParrinelloRahman,
+    MartynaTobiasKlein,
+)
 from otf.dynamics.pressure import CellMotion, Load
 from otf.dynamics.sampler import evaluate
 from otf.dynamics.schedule import Target
@@ -28,7 +32,17 @@ UNIT = Target(1.0 / KB, (1.0, 1.0, 1.0))
 PAIRS = ("cell-rescaling", "cell-rescaling with csvr", "parrinello-rahman", "mtk")
 
 
-def barostat(name, freedom, cell, *, timestep, time=1.0, compressibility=0.5, **motion):
+def barostat(
+    name,
+    freedom,
+    cell,
+    *,
+    timestep,
+    time=1.0,
+    compressibility=0.5,
+    temperature=1.0 / KB,
+    **motion,
+):
     """Return a barostat whose times are all ``time``."""
     motion = Motion(timestep=timestep, **motion)
     moving = CellMotion(freedom=freedom, load=Load(cell))
@@ -40,6 +54,10 @@ def barostat(name, freedom, cell, *, timestep, time=1.0, compressibility=0.5, **
             cell=moving,
             relaxation_time=time,
             compressibility=compressibility,
+        )
+    if name == "constant enthalpy":
+        return ConstantEnthalpy(
+            motion=motion, cell=moving, relaxation_time=time, temperature=temperature
         )
     if name == "parrinello-rahman":
         return LangevinParrinelloRahman(

@@ -48,6 +48,7 @@ def extxyz(
 
 
 NPT = 'ensemble = "NPT"'
+NPH = 'ensemble = "NPH"\ninitial_temperature_K = 300.0'
 AT_1_GPA = {"[dynamics.stages]": "steps = 10\ntemperature_K = 300\npressure_GPa = 1.0"}
 
 CASES = [
@@ -418,6 +419,40 @@ CASES = [
         "a tolerance of the stress in a fixed cell",
         'max_stress_error_GPa needs ensemble = "NPT"',
         {"learning": "max_stress_error_GPa = 0.1"},
+    ),
+    Wrong(
+        "constant enthalpy with a barostat",
+        'barostat contradicts ensemble = "NPH"',
+        {
+            "dynamics": f'{NPH}\nbarostat = "mtk"',
+            "[dynamics.stages]": "steps = 10\npressure_GPa = 1.0",
+        },
+    ),
+    Wrong(
+        "constant enthalpy with a thermostat",
+        'thermostat contradicts ensemble = "NPH": remove it, or set ensemble = "NPT"',
+        {
+            "dynamics": f'{NPH}\nthermostat = "csvr"',
+            "[dynamics.stages]": "steps = 10\npressure_GPa = 1.0",
+        },
+    ),
+    Wrong(
+        "constant enthalpy from nowhere",
+        'ensemble = "NPH" needs initial_temperature_K above 0',
+        {
+            "dynamics": 'ensemble = "NPH"',
+            "[dynamics.stages]": "steps = 10\npressure_GPa = 1.0",
+        },
+    ),
+    Wrong(
+        "constant enthalpy without a pressure",
+        'ensemble = "NPH" needs pressure_GPa, or hold_cell = true',
+        {"dynamics": NPH, "[dynamics.stages]": "steps = 10"},
+    ),
+    Wrong(
+        "constant enthalpy at a temperature",
+        'temperature_K contradicts ensemble = "NPH"',
+        {"dynamics": NPH, **AT_1_GPA},
     ),
     Wrong(
         "friction of what is no element",

@@ -217,7 +217,7 @@ def warnings(settings: Settings, configuration: Configuration) -> Iterator[str]:
 
 def pulay_warning(settings: Settings, name: Path) -> Iterator[str]:
     """Yield that a cell is about to follow the stress of a code with a cutoff."""
-    if settings.dynamics.ensemble != "NPT" or not settings.is_learning:
+    if not settings.dynamics.moves_cell or not settings.is_learning:
         return
     assert settings.reference is not None  # the settings refuse to learn without one
     code = build_code(settings.reference)
@@ -326,9 +326,10 @@ def _policy_line(settings: Settings) -> str:
 def _dynamics_lines(settings: Settings) -> Iterator[tuple[str, str]]:
     dynamics = settings.dynamics
     names = [dynamics.ensemble, dynamics.thermostat_in_use]
-    if dynamics.ensemble == "NPT":
+    if dynamics.moves_cell:
         free = dynamics.cell
-        names += [dynamics.barostat, free if isinstance(free, str) else " ".join(free)]
+        names.append(dynamics.barostat if dynamics.ensemble == "NPT" else "")
+        names.append(free if isinstance(free, str) else " ".join(free))
     how = ", ".join(name for name in names if name)
     picoseconds = dynamics.n_steps * dynamics.timestep_fs / 1000.0
     yield (
@@ -339,10 +340,10 @@ def _dynamics_lines(settings: Settings) -> Iterator[tuple[str, str]]:
     )
     for k, stage in enumerate(dynamics.stages, start=1):
         line = f"stage {k}: {stage.steps} steps"
-        if dynamics.ensemble != "NVE":
+        if dynamics.thermostat_in_use:
             start, end = stage.temperatures
             line += f" at {start:g} K" if start == end else f", {start:g} to {end:g} K"
-        if dynamics.ensemble == "NPT":
+        if dynamics.moves_cell:
             line += ", cell held" if stage.hold_cell else f", {_pressures(stage)}"
         yield "", line
 

@@ -1,4 +1,4 @@
-"""Cells with inertia: Langevin Parrinello-Rahman, and Martyna-Tobias-Klein chains."""
+"""Cells with inertia: Langevin, Martyna-Tobias-Klein, and without a thermostat."""
 
 from __future__ import annotations
 
@@ -204,15 +204,25 @@ def _begun(
             "a cell with inertia needs a temperature above 0 K "
             "(dynamics.stages.temperature_K)"
         )
+    return _begun_at(kT, state, motion, cell, target, lambda n: inertia(n, kT))
+
+
+def _begun_at(
+    kT: float,
+    state: State,
+    motion: Motion,
+    cell: CellMotion,
+    target: Target,
+    inertia: Callable[[int], float],
+) -> _Moving:
+    """Return the state to start the step from; kT is 0 where nothing is warmed."""
     n_free = thermal_degrees(state, fix_centre_of_mass=motion.fix_centre_of_mass)
     freedom = cell.freedom_under(target)
     k = len(freedom.generators)
     # A cell that is held, or was until now, is at rest.
     fresh = state.barostat.shape != (k,)
     rates = np.zeros(k) if fresh else state.barostat
-    return _Moving(
-        replace(state, barostat=rates), freedom, inertia(n_free, kT), n_free, kT
-    )
+    return _Moving(replace(state, barostat=rates), freedom, inertia(n_free), n_free, kT)
 
 
 def _ended(begun: _Moving, moving: _Moving, cell: CellMotion) -> State:
@@ -457,3 +467,75 @@ class MartynaTobiasKlein:
             heat=heat,
         )
         return moving.with_state(state)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConstantEnthalpy:
+    """A cell with inertia and no thermostat.
+
+    Attributes
+    ----------
+    motion : time step, constraints, guard
+    cell : what may deform
+    relaxation_time : tau in internal time
+    temperature : K, about that of the atoms; W = (Nf + 3) kT tau^2/3 is of it
+
+    Raises
+    ------
+    InputError
+        When the relaxation time or the temperature is not positive.
+
+    Notes
+    -----
+    The step of the atoms and the cell of Martyna, Tobias and Klein without their chains
+    [1]_: K + U + load + W tr(nu nu^T)/2 is constant, the enthalpy but for the kinetic
+    energy of the cell, kT/2 of each direction. The force kT c_k of the measure of cells
+    belongs to a temperature that is set, and is left out.
+
+    References
+    ----------
+    .. [1] G. J. Martyna, D. J. Tobias, M. L. Klein, J. Chem. Phys. 101, 4177 (1994),
+       doi 10.1063/1.467468.
+    """
+
+    motion: Motion
+    cell: CellMotion
+    relaxation_time: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not self.relaxation_time > 0.0:
+            raise InputError(
+                "the relaxation time of the barostat must be positive, "
+                f"got {self.relaxation_time:g}"
+            )
+        if not self.temperature > 0.0:
+            raise InputError(
+                "the inertia of a cell needs a temperature above 0 K, "
+                f"got {self.temperature:g} K"
+            )
+
+    def step(
+        self, state: State, last: Prediction, potential: Potential, target: Target
+    ) -> tuple[State, Prediction]:
+        """Make one step; the temperature of the target is not looked at.
+
+        Raises
+        ------
+        Untrusted
+            As every sampler, and when the cell strains too much.
+        """
+        begun = _begun_at(0.0, state, self.motion, self.cell, target, self._inertia)
+        ended, prediction = _flow(
+            begun,
+            self.cell,
+            self.motion,
+            last,
+            potential,
+            target,
+            lambda moving: moving,
+        )
+        return _ended(begun, ended, self.cell), prediction
+
+    def _inertia(self, n_free: int) -> float:
+        return inertia_of(self.relaxation_time, n_free, KB * self.temperature)

@@ -49,8 +49,8 @@ class Stage(Section):
     )
     pressure_GPa: Pressure | None = Field(
         default=None,
-        description='Pressure of ensemble = "NPT" at the start of the stage: one '
-        "number, or three along x, y and z, such as [0.0, 0.0, 1.0].",
+        description='Pressure of ensemble = "NPT" and "NPH" at the start of the stage: '
+        "one number, or three along x, y and z, such as [0.0, 0.0, 1.0].",
         examples=[0.0],
     )
     pressure_end_GPa: Pressure | None = Field(
@@ -60,7 +60,8 @@ class Stage(Section):
     )
     hold_cell: bool = Field(
         default=False,
-        description='Whether the cell of ensemble = "NPT" is held in this stage.',
+        description='Whether the cell of ensemble = "NPT" or "NPH" is held in this '
+        "stage.",
     )
 
     @property
@@ -101,9 +102,10 @@ class Dynamics(Section):
         default=1.0,
         description="Time step.",
     )
-    ensemble: Literal["NVE", "NVT", "NPT"] = Field(
+    ensemble: Literal["NVE", "NVT", "NPT", "NPH"] = Field(
         default="NVT",
-        description="What is conserved.",
+        description='What is conserved; "NPH" has a cell with inertia and no '
+        "thermostat.",
     )
     thermostat: Literal["langevin", "nose-hoover", "csvr"] = Field(
         default="langevin",
@@ -129,8 +131,8 @@ class Dynamics(Section):
     )
     cell: Cell = Field(
         default="isotropic",
-        description='What of the cell may change with ensemble = "NPT"; or a list of '
-        'components, such as ["zz"] or ["xx", "yy", "zz", "xz"].',
+        description='What of the cell may change with ensemble = "NPT" or "NPH"; or a '
+        'list of components, such as ["zz"] or ["xx", "yy", "zz", "xz"].',
     )
     barostat_time_fs: Positive = Field(
         default=1000.0,
@@ -173,9 +175,14 @@ class Dynamics(Section):
         return self.time_constant_fs * FS
 
     @property
+    def moves_cell(self) -> bool:
+        """Return whether a pressure moves the cell."""
+        return self.ensemble in ("NPT", "NPH")
+
+    @property
     def thermostat_in_use(self) -> str:
         """Return the thermostat, empty without one."""
-        if self.ensemble == "NVE":
+        if self.ensemble in ("NVE", "NPH"):
             return ""
         if self.ensemble == "NPT" and self.barostat == "mtk":
             return "nose-hoover"

@@ -274,7 +274,7 @@ def _regression(settings: Settings) -> list[str]:
 
 def _stress(settings: Settings) -> list[str]:
     """Return what a cell that moves, or does not, has to do with the stress."""
-    if settings.dynamics.ensemble != "NPT":
+    if not settings.dynamics.moves_cell:
         if settings.learning.was_given("max_stress_error_GPa"):
             return [
                 'max_stress_error_GPa needs ensemble = "NPT", got ensemble = '
@@ -289,8 +289,8 @@ def _stress(settings: Settings) -> list[str]:
         ("weight_stress", regression.weight_stress == 0.0),
     ]
     return [
-        f'ensemble = "NPT" moves the cell by the stress, which {key} = '
-        f"{getattr(regression, key)!r} leaves unlearned: remove it "
+        f'ensemble = "{settings.dynamics.ensemble}" moves the cell by the stress, '
+        f"which {key} = {getattr(regression, key)!r} leaves unlearned: remove it "
         f"(regression.{key})"
         for key, is_unlearned in unlearned
         if is_unlearned
@@ -333,6 +333,7 @@ _THERMOSTAT_KEYS = {
     "chain_length": ("nose-hoover",),
 }
 _BAROSTATS = ("cell-rescaling", "parrinello-rahman", "mtk")
+_OF_EVERY_CELL = ("cell", "barostat_time_fs")  # with a thermostat or without
 _BAROSTAT_KEYS = {
     "barostat": _BAROSTATS,
     "cell": _BAROSTATS,
@@ -354,10 +355,12 @@ def _dynamics(dynamics: Dynamics) -> list[str]:
             "there is nothing to do: add a [[dynamics.stages]] with steps "
             "(dynamics.stages)"
         ]
-    at_energy = dynamics.ensemble == "NVE"
-    lines = _without_thermostat(dynamics) if at_energy else _with_thermostat(dynamics)
+    free = dynamics.ensemble in ("NVE", "NPH")
+    lines = _without_thermostat(dynamics) if free else _with_thermostat(dynamics)
     if dynamics.ensemble == "NPT":
         lines += _with_barostat(dynamics)
+    elif dynamics.ensemble == "NPH":
+        lines += _at_constant_enthalpy(dynamics)
     else:
         lines += _without_barostat(dynamics)
     lines += [
@@ -370,15 +373,17 @@ def _dynamics(dynamics: Dynamics) -> list[str]:
 
 
 def _without_thermostat(dynamics: Dynamics) -> list[str]:
+    warmed = "NPT" if dynamics.moves_cell else "NVT"
     lines = [
-        f'{key} contradicts ensemble = "NVE": remove it, or set ensemble = "NVT" '
-        f"(dynamics.{key})"
+        f'{key} contradicts ensemble = "{dynamics.ensemble}": remove it, or set '
+        f'ensemble = "{warmed}" (dynamics.{key})'
         for key in ("thermostat", *_THERMOSTAT_KEYS)
         if dynamics.was_given(key)
     ]
     lines += [
-        'temperature_K contradicts ensemble = "NVE": give initial_temperature_K under '
-        f"[dynamics] instead (dynamics.stages[{k}].temperature_K)"
+        f'temperature_K contradicts ensemble = "{dynamics.ensemble}": give '
+        "initial_temperature_K under [dynamics] instead "
+        f"(dynamics.stages[{k}].temperature_K)"
         for k, stage in enumerate(dynamics.stages)
         if stage.temperature_K is not None
     ]
@@ -438,9 +443,31 @@ def _with_barostat(dynamics: Dynamics) -> list[str]:
             "cell_mass_amu and barostat_time_fs say the same: remove one of them "
             "(dynamics.cell_mass_amu)"
         )
+    return lines + _pressures(dynamics, held="NVT")
+
+
+def _at_constant_enthalpy(dynamics: Dynamics) -> list[str]:
+    lines = [
+        f'{key} contradicts ensemble = "NPH", whose cell has inertia and no '
+        f'thermostat: remove it, or set ensemble = "NPT" (dynamics.{key})'
+        for key in _BAROSTAT_KEYS
+        if dynamics.was_given(key) and key not in _OF_EVERY_CELL
+    ]
+    if not dynamics.initial_temperature_K:
+        lines.append(
+            'ensemble = "NPH" needs initial_temperature_K above 0, of the first '
+            "velocities and the inertia of the cell (dynamics.initial_temperature_K)"
+        )
+    return lines + _pressures(dynamics, held="NVE")
+
+
+def _pressures(dynamics: Dynamics, *, held: str) -> list[str]:
+    """Return what is wrong with the pressures; ``held``: the same with a fixed cell."""
+    lines = []
     if all(stage.hold_cell for stage in dynamics.stages):
         lines.append(
-            'the cell is held in every stage: set ensemble = "NVT" (dynamics.ensemble)'
+            f'the cell is held in every stage: set ensemble = "{held}" '
+            "(dynamics.ensemble)"
         )
     for k, stage in enumerate(dynamics.stages):
         lines += _pressure_of(stage, f"dynamics.stages[{k}]", dynamics)
@@ -460,7 +487,7 @@ def _pressure_of(stage: Stage, place: str, dynamics: Dynamics) -> list[str]:
             for key in given
         ]
     if "pressure_GPa" not in given:
-        wants = given[0] if given else 'ensemble = "NPT"'
+        wants = given[0] if given else f'ensemble = "{dynamics.ensemble}"'
         beside = " beside it" if given else ", or hold_cell = true"
         return [f"{wants} needs pressure_GPa{beside} ({place}.pressure_GPa)"]
     lines = [
@@ -469,7 +496,7 @@ def _pressure_of(stage: Stage, place: str, dynamics: Dynamics) -> list[str]:
         for key in given
         if dynamics.cell == "isotropic" and len(set(_numbers(getattr(stage, key)))) > 1
     ]
-    inertia = dynamics.barostat != "cell-rescaling"
+    inertia = dynamics.ensemble == "NPT" and dynamics.barostat != "cell-rescaling"
     if inertia and 0.0 in stage.temperatures:
         lines.append(
             f"barostat = {dynamics.barostat!r} needs a temperature above 0 K: take "
