@@ -83,7 +83,7 @@ def test_a_phase_that_is_gone_is_found(end, word):
 
 
 def test_too_short_a_run_is_refused():
-    with pytest.raises(InputError, match="10 temperatures and .* frames are too few"):
+    with pytest.raises(InputError, match="10 temperatures and"):
         settling(TIMES[::50], relaxing(1, 0.0)[::50], FRAMES, HALF)
 
 

@@ -35,6 +35,7 @@ MELTING = 3500.0  # K
 APART = 60.0  # K, of the starts from the estimate
 TEMPERATURES = (1600.0, 1650.0, 1690.0, 1730.0, 1780.0)  # K, of the velocities
 EDGE = 5.46  # angstrom, near that at the estimate
+STARTS = {1: "above", -1: "below"}
 TIMESTEP = 0.002  # ps
 ROWS, FRAMES = 50, 500  # steps between two of them
 
@@ -177,7 +178,7 @@ def half_melted(work: Path, repeat: Sequence[int]) -> tuple[Simulated, Simulated
     mean = crystal.edges[half:].mean(axis=0)
     last = crystal.frames[-1] * mean / crystal.boxes[-1]
     hot = f"nvt temp {MELTING} {MELTING} 0.1"
-    cool = f"nvt temp {MELTING} {ESTIMATE} 0.1"
+    cool = f"nvt temp {ESTIMATE} {ESTIMATE} 0.1"
     melt = once(
         work,
         "melt",
@@ -190,10 +191,14 @@ def half_melted(work: Path, repeat: Sequence[int]) -> tuple[Simulated, Simulated
     return crystal, melt
 
 
-def settle(work: Path, repeat: Sequence[int], steps: int) -> None:
+def settle(
+    work: Path, repeat: Sequence[int], steps: int, only: str | None = None
+) -> None:
     """Make the runs at constant enthalpy, from above and from below."""
     _, melt = half_melted(work, repeat)
-    for sign, name in ((1, "above"), (-1, "below")):
+    for sign, name in STARTS.items():
+        if only not in (None, name):
+            continue
         start = ESTIMATE + sign * APART
         npt = f"npt temp {start} {start} 0.1 z 0 0 1.0"
         join = once(
@@ -216,10 +221,14 @@ def settle(work: Path, repeat: Sequence[int], steps: int) -> None:
         )
 
 
-def grow(work: Path, repeat: Sequence[int], steps: int) -> None:
+def grow(
+    work: Path, repeat: Sequence[int], steps: int, only: str | None = None
+) -> None:
     """Make the runs whose temperature is held."""
     _, melt = half_melted(work, repeat)
     for k, T in enumerate(TEMPERATURES):
+        if only not in (None, f"{T:g}"):
+            continue
         npt = f"npt temp {T} {T} 0.1 z 0 0 1.0"
         once(
             work,
@@ -239,12 +248,15 @@ def main() -> None:
     parser.add_argument("task", choices=("lammps", "velocity"))
     parser.add_argument("--repeat", type=int, nargs=3, default=(4, 4, 10))
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--only", help="above or below; or a temperature")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.task == "lammps":
-        settle(arguments.work, arguments.repeat, arguments.steps or 75000)
+        settle(
+            arguments.work, arguments.repeat, arguments.steps or 75000, arguments.only
+        )
     else:
-        grow(arguments.work, arguments.repeat, arguments.steps or 30000)
+        grow(arguments.work, arguments.repeat, arguments.steps or 30000, arguments.only)
 
 
 if __name__ == "__main__":
