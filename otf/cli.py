@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "select": "choose the structures worth a label",
     "validate": "measure errors of a model on structures it was not fitted to",
     "scan": "compare settings of the model by cross-validation",
+    "coexistence": "find the melting temperature by two phases in one cell",
     "analyse": "measure structure, motion and phases of trajectories, with error bars",
 }
 

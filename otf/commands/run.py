@@ -28,6 +28,11 @@ def main(arguments: argparse.Namespace) -> int:
             f"{arguments.input.name} holds many runs: run them with 'otf-md sweep "
             f"{arguments.input}', or remove [sweep] ({arguments.input.name}: sweep)"
         )
+    if settings.coexistence is not None:
+        raise InputError(
+            f"{arguments.input} describes two phases: run it with 'otf-md coexistence "
+            f"{arguments.input}', or remove [coexistence] (coexistence)"
+        )
     sound_configuration(settings)
     require_sound_model(settings)
     from otf.run import run  # numba compiles on import; a wrong input need not wait

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from otf.settings.base import Section
 from otf.settings.baseline import Baseline, Dispersion, Electrostatics
+from otf.settings.coexistence import Coexistence
 from otf.settings.dynamics import Dynamics, Stage
 from otf.settings.model import Descriptor, Learning, Production, Regression
 from otf.settings.sweep import Sweep, sweep_contradictions
@@ -58,6 +59,10 @@ class Settings(Section):
     dynamics: Dynamics = Field(
         default_factory=Dynamics,
         description="How the atoms move.",
+    )
+    coexistence: Coexistence | None = Field(
+        default=None,
+        description="Crystal and melt in one cell.",
     )
     output: Output = Field(
         default_factory=Output,
@@ -171,7 +176,11 @@ def contradictions(settings: Settings) -> list[str]:
         *_regression(settings),
         *_dispersion(settings.baseline.dispersion),
         *_charges(settings.baseline.electrostatics),
-        *_dynamics(settings.dynamics),
+        *(
+            _dynamics(settings.dynamics)
+            if settings.coexistence is None
+            else _coexistence(settings, settings.coexistence)
+        ),
         *_stress(settings),
     ]
 
@@ -325,6 +334,61 @@ def _charges(charges: Electrostatics | None) -> list[str]:
         for symbol in charges.widths_A
         if symbol not in charges.charges_e
     ]
+
+
+_OF_THE_PROTOCOL = (
+    "stages",
+    "ensemble",
+    "initial_temperature_K",
+    "barostat",
+    "cell_friction_per_ps",
+    "cell_mass_amu",
+)
+
+
+def _coexistence(settings: Settings, section: Coexistence) -> list[str]:
+    """Return what [coexistence] contradicts; it sets the runs itself."""
+    lines = [
+        f"{key} contradicts [coexistence], which sets it: remove it (dynamics.{key})"
+        for key in _OF_THE_PROTOCOL
+        if settings.dynamics.was_given(key)
+    ]
+    if settings.dynamics.thermostat == "nose-hoover":
+        lines.append(
+            'thermostat = "nose-hoover" does not go with [coexistence]: take '
+            '"langevin" or "csvr" (dynamics.thermostat)'
+        )
+    if settings.is_learning:
+        lines.append(
+            "[coexistence] needs a finished model, since two phases fill a cell too "
+            "large for a reference: learn crystal and melt in small cells first, and "
+            "give the model (potential.model)"
+        )
+    if settings.structure.fix_atoms:
+        lines.append(
+            "fix_atoms contradicts [coexistence], which holds and frees the crystal: "
+            "remove it (structure.fix_atoms)"
+        )
+    n, given = len(section.pressures), len(section.estimates)
+    if given != n:
+        lines.append(
+            f"{given} temperatures for {n} pressures: give one, or one for each "
+            "(coexistence.temperature_K)"
+        )
+    if len(set(section.pressures)) < n:
+        lines.append("a pressure is there twice: remove one (coexistence.pressure_GPa)")
+    if section.was_given("temperatures") and section.method != "velocity":
+        lines.append(
+            'temperatures needs method = "velocity" (coexistence.temperatures)'
+        )
+    melting = section.melt_temperature_K
+    hottest = max(section.estimates)
+    if melting is not None and melting <= hottest:
+        lines.append(
+            f"melt_temperature_K must be above the estimate of {hottest:g} K, got "
+            f"{melting:g} (coexistence.melt_temperature_K)"
+        )
+    return lines
 
 
 _THERMOSTAT_KEYS = {

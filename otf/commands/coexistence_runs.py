@@ -1,0 +1,378 @@
+"""The runs behind a melting temperature: each begun, taken up again, or found ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from otf.configuration import Labels
+from otf.errors import InputError, StoreError
+from otf.settings.loading import parse_settings
+from otf.settings.structures import first_configuration
+from otf.settings.template import toml
+from otf.store.checkpoint import load_newest
+from otf.store.extxyz import write_frames
+from otf.store.motion import read_motion
+from otf.store.run_files import has_begun
+from otf.store.run_reader import RunView
+from otf.store.schema import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from otf.configuration import BoolArray, Configuration, FloatArray
+    from otf.progress import Progress
+    from otf.settings.coexistence import Coexistence
+    from otf.settings.settings import Settings
+    from otf.settings.system import Output
+
+ROWS, FRAMES = 10, 100  # steps between two of them, where the input file is silent
+HOTTER: Final = 2.5  # than the estimate is what melts
+FEWEST_ATOMS: Final = 64
+OF_DYNAMICS: Final = (
+    "timestep_fs",
+    "thermostat",
+    "friction_per_ps",
+    "time_constant_fs",
+)
+OF_CELL: Final = ("barostat_time_fs", "compressibility_per_GPa")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, as the input file of its own says it.
+
+    Attributes
+    ----------
+    name : of its folder
+    dynamics : keys of [dynamics]
+    stages : keys of each stage
+    held : numbers of the atoms that do not move
+    """
+
+    name: str
+    dynamics: Mapping[str, object]
+    stages: Sequence[Mapping[str, object]]
+    held: Sequence[int] = ()
+
+    @property
+    def steps(self) -> int:
+        """Return the steps of all stages."""
+        return sum(int(str(stage["steps"])) for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The runs at one pressure.
+
+    Attributes
+    ----------
+    settings : of the input file
+    pressure : GPa
+    estimate : of the melting temperature, K
+    """
+
+    settings: Settings
+    pressure: float
+    estimate: float
+
+    @property
+    def place(self) -> str:
+        """Return the folder of the runs, below that of the input file."""
+        return f"{self.settings.output.directory}/{self.pressure:g}GPa"
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Return where simulations start, K from low to high."""
+        section = self._section
+        n = 2 if section.method == "enthalpy" else section.temperatures
+        around = np.linspace(1.0 - section.spread, 1.0 + section.spread, n)
+        return tuple(float(round(self.estimate * x, 1)) for x in around)
+
+    def crystal(self) -> Plan:
+        """Return the crystal at the estimate, of which half the energy is kinetic."""
+        cell: object = "fixed-angles"
+        if self.settings.dynamics.was_given("cell"):
+            cell = self.settings.dynamics.model_dump()["cell"]
+        return Plan(
+            "crystal",
+            {
+                **self._warmed("NPT"),
+                "cell": cell,
+                "initial_temperature_K": 2.0 * self.estimate,
+            },
+            [self._stage(self._section.crystal_steps, self.estimate)],
+        )
+
+    def melt(self, held: Sequence[int]) -> Plan:
+        """Return half of the crystal heated and cooled while the other is held."""
+        hot = self._section.melt_temperature_K or round(HOTTER * self.estimate, 1)
+        steps = self._section.melt_steps
+        return Plan(
+            "melt",
+            {**self._warmed("NVT"), "initial_temperature_K": hot},
+            [
+                {"steps": steps, "temperature_K": hot},
+                {
+                    "steps": steps,
+                    "temperature_K": hot,
+                    "temperature_end_K": self.estimate,
+                },
+            ],
+            held,
+        )
+
+    def join(self, temperature: float) -> Plan:
+        """Return both phases let go at a temperature."""
+        return self._at(f"join-{temperature:g}K", temperature, self._section.join_steps)
+
+    def judged(self, temperature: float) -> Plan:
+        """Return the run that is judged."""
+        steps = self._section.steps
+        if self._section.method == "velocity":
+            return self._at(f"velocity-{temperature:g}K", temperature, steps)
+        return Plan(
+            f"enthalpy-{temperature:g}K",
+            {
+                **self._given("timestep_fs", "barostat_time_fs"),
+                "ensemble": "NPH",
+                "cell": ["zz"],
+                "initial_temperature_K": temperature,
+            },
+            [{"steps": steps, "pressure_GPa": self.pressure}],
+        )
+
+    def plans(self) -> list[Plan]:
+        """Return every run in order; who is held in that of melting is left open."""
+        out = [self.crystal(), self.melt(())]
+        for T in self.temperatures:
+            out += [self.join(T), self.judged(T)]
+        return out
+
+    @property
+    def _section(self) -> Coexistence:
+        section = self.settings.coexistence
+        assert section is not None  # the command refuses an input without it
+        return section
+
+    def _at(self, name: str, temperature: float, steps: int) -> Plan:
+        return Plan(
+            name,
+            {
+                **self._warmed("NPT"),
+                "cell": ["zz"],
+                "initial_temperature_K": temperature,
+            },
+            [self._stage(steps, temperature)],
+        )
+
+    def _stage(self, steps: int, temperature: float) -> dict[str, object]:
+        return {
+            "steps": steps,
+            "temperature_K": temperature,
+            "pressure_GPa": self.pressure,
+        }
+
+    def _warmed(self, ensemble: str) -> dict[str, object]:
+        cell = OF_CELL if ensemble == "NPT" else ()
+        return {**self._given(*OF_DYNAMICS, *cell), "ensemble": ensemble}
+
+    def _given(self, *keys: str) -> dict[str, object]:
+        dynamics = self.settings.dynamics
+        plain = dynamics.model_dump(mode="json")
+        return {key: plain[key] for key in keys if dynamics.was_given(key)}
+
+
+class RunStops(Exception):  # noqa: N818 - it is no error
+    """A run was stopped and can be taken up again.
+
+    Attributes
+    ----------
+    signal : its number, None where it was no signal
+    """
+
+    def __init__(self, signal: int | None) -> None:
+        super().__init__("stopped")
+        self.signal = signal
+
+
+class Runs:
+    """Carries out plans below the folder of the input file.
+
+    Parameters
+    ----------
+    protocol
+        They belong to.
+    progress
+        At the terminal.
+    begun
+        ``time.monotonic()`` when the command began; ``limits.walltime_h`` counts from
+        there.
+    """
+
+    def __init__(self, protocol: Protocol, progress: Progress, *, begun: float) -> None:
+        self._protocol = protocol
+        self._settings = protocol.settings
+        self._progress = progress
+        self._begun = begun
+
+    def folder(self, plan: Plan) -> RunFolder:
+        """Return where the run of a plan lies."""
+        place = self._settings.resolve(self._protocol.place)
+        return RunFolder(place / plan.name)
+
+    def carry_out(self, plan: Plan, start: Configuration) -> None:
+        """Begin a run, take it up again, or find that it has ended.
+
+        Raises
+        ------
+        InputError
+            When the run was begun with another input.
+        RunStops
+            When it was stopped before its end.
+        """
+        folder, text = self.folder(plan), self._text(plan)
+        if has_begun(folder):
+            if folder.input.read_text() != text:
+                raise InputError(
+                    f"{folder.path}: this run was begun with other settings: restore "
+                    "them, remove the folder, or take another output.directory"
+                )
+            if RunView.load(folder.path).finish is not None:
+                return
+        self._progress.note(f"{folder.path}: {plan.steps} steps")
+        structure = folder.path.with_name(f"{plan.name}.extxyz")
+        if not has_begun(folder):
+            folder.path.parent.mkdir(parents=True, exist_ok=True)
+            write_frames(structure, [(start, _unlabelled(start))])
+        from otf.run import resume, run  # numba compiles on import
+
+        settings = self._limited(
+            parse_settings(text, name=plan.name, folder=self._settings.resolve("."))
+        )
+        outcome = (
+            resume(folder, settings, self._progress)
+            if has_begun(folder)
+            else run(settings, text, self._progress)
+        )
+        if outcome.stopped is not None:
+            raise RunStops(outcome.signal)
+
+    def last(self, plan: Plan) -> Configuration:
+        """Return where the atoms of a run ended."""
+        folder = self.folder(plan)
+        checkpoint = load_newest(folder)
+        if checkpoint is None:
+            raise StoreError(f"{folder.path}: the run has no checkpoint")
+        return checkpoint.state.configuration
+
+    def _limited(self, settings: Settings) -> Settings:
+        """Return the settings with what is left of the walltime."""
+        hours = self._settings.limits.walltime_h
+        if hours is None:
+            return settings
+        left = max(hours - (time.monotonic() - self._begun) / 3600.0, 1e-9)
+        limits = settings.limits.model_copy(update={"walltime_h": left})
+        limited = settings.model_copy(update={"limits": limits})
+        return limited.in_folder(self._settings.resolve("."))
+
+    def _text(self, plan: Plan) -> str:
+        """Return the input file of a run."""
+        settings, place = self._settings, self._protocol.place
+        output = settings.output
+        tables: dict[str, dict[str, object]] = {
+            "structure": {"file": f"{place}/{plan.name}.extxyz"},
+            "potential": settings.potential.model_dump(mode="json", exclude_unset=True),
+            "dynamics": dict(plan.dynamics),
+            "output": {
+                "directory": f"{place}/{plan.name}",
+                "trajectory_interval": _or(output, "trajectory_interval", FRAMES),
+                "thermo_interval": _or(output, "thermo_interval", ROWS),
+                "checkpoint_interval": output.checkpoint_interval,
+            },
+        }
+        if plan.held:
+            tables["structure"]["fix_atoms"] = list(plan.held)
+        if settings.structure.masses_amu:
+            tables["structure"]["masses_amu"] = settings.structure.masses_amu
+        title = f"{settings.title} {plan.name} {self._protocol.pressure:g} GPa".strip()
+        lines = [
+            f"title = {toml(title)}",
+            f"seed = {settings.seed}",
+            f"device = {toml(settings.device)}",
+        ]
+        for name, table in tables.items():
+            lines += ["", f"[{name}]", *_lines(table)]
+        for stage in plan.stages:
+            lines += ["", "[[dynamics.stages]]", *_lines(stage)]
+        return "\n".join(lines) + "\n"
+
+
+def _or(section: Output, key: str, default: int) -> int:
+    return int(getattr(section, key)) if section.was_given(key) else default
+
+
+def _lines(table: Mapping[str, object]) -> list[str]:
+    return [f"{key} = {toml(value)}" for key, value in table.items()]
+
+
+def _unlabelled(c: Configuration) -> Labels:
+    return Labels(np.nan, np.full((c.n_atoms, 3), np.nan), np.full(6, np.nan))
+
+
+# ------------------------------------------------------------------------- structures
+def first_crystal(settings: Settings) -> Configuration:
+    """Return the crystal of the input file, which must have room for two phases.
+
+    Raises
+    ------
+    InputError
+        When it is not periodic, too small, or not longest along its third vector.
+    """
+    crystal = first_configuration(settings)
+    if not crystal.pbc.all():
+        raise InputError(
+            "[coexistence] needs a crystal that is periodic in three directions "
+            "(structure.file)"
+        )
+    if crystal.n_atoms < FEWEST_ATOMS:
+        raise InputError(
+            f"two phases need {FEWEST_ATOMS} atoms or more, got {crystal.n_atoms}: "
+            "repeat the cell (structure.repeat)"
+        )
+    edges = np.linalg.norm(crystal.cell, axis=1)
+    height = crystal.volume / float(
+        np.linalg.norm(np.cross(crystal.cell[0], crystal.cell[1]))
+    )
+    if height < 2.0 * edges[:2].max():
+        raise InputError(
+            "the phases meet across the third cell vector, along which the cell must "
+            f"be twice as long as along the others, got {edges[0]:.1f} x "
+            f"{edges[1]:.1f} x {height:.1f} A: raise the third number "
+            "(structure.repeat)"
+        )
+    return crystal
+
+
+def along_third(c: Configuration) -> FloatArray:
+    """Return the third fractional coordinates (n,), in [0, 1)."""
+    s: FloatArray = np.mod(np.linalg.solve(c.cell.T, c.positions.T)[2] + 1e-6, 1.0)
+    return s
+
+
+def lower_half(crystal: Configuration) -> BoolArray:
+    """Return which atoms (n,) of a perfect crystal are held while the others melt."""
+    half: BoolArray = along_third(crystal) < 0.5
+    return half
+
+
+def at_mean_cell(path: Path, last: Configuration) -> Configuration:
+    """Return the last atoms of a run in the mean cell of its second half."""
+    cells = read_motion(path).cells
+    cell = cells[len(cells) // 2 :].mean(axis=0)
+    strained = last.positions @ np.linalg.solve(last.cell, cell)
+    return replace(last, positions=strained, cell=cell)
