@@ -52,6 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print what the input means, or raise at what it cannot mean."""
     settings = load_settings(arguments.input)
+    require_stages(settings, arguments.input)
     sweep_lines: list[str] = []
     if settings.sweep is not None:
         sweep_lines, settings = _of_sweep(settings)
@@ -105,6 +106,15 @@ def _of_sweep(settings: Settings) -> tuple[list[str], Settings]:
     )
     lines.append(f"below, the first of them, {members[0].name}")
     return lines, members[0].settings
+
+
+def require_stages(settings: Settings, name: Path) -> None:
+    """Raise InputError when the input is one of two phases and not of a run."""
+    if settings.coexistence is not None:
+        raise InputError(
+            f"{name} describes two phases in one cell: give it to 'otf-md coexistence "
+            f"{name}', or remove [coexistence] (coexistence)"
+        )
 
 
 def sound_configuration(settings: Settings) -> Configuration:

@@ -94,8 +94,8 @@ def main(arguments: argparse.Namespace) -> int:
     section = settings.coexistence
     if section is None:
         raise InputError(
-            f"{arguments.input}: [coexistence] is missing: give at least an estimate of "
-            "the melting temperature (coexistence.temperature_K)"
+            f"{arguments.input}: [coexistence] is missing: give an estimate of the "
+            "melting temperature (coexistence.temperature_K)"
         )
     crystal = first_crystal(settings)
     protocols = [

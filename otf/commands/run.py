@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.commands.check import require_sound_model, sound_configuration
+from otf.commands.check import (
+    require_sound_model,
+    require_stages,
+    sound_configuration,
+)
 from otf.commands.ending import conclude
-from otf.errors import InputError
 from otf.progress import Progress
 from otf.settings import load_settings
 
@@ -28,11 +31,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"{arguments.input.name} holds many runs: run them with 'otf-md sweep "
             f"{arguments.input}', or remove [sweep] ({arguments.input.name}: sweep)"
         )
-    if settings.coexistence is not None:
-        raise InputError(
-            f"{arguments.input} describes two phases: run it with 'otf-md coexistence "
-            f"{arguments.input}', or remove [coexistence] (coexistence)"
-        )
+    require_stages(settings, arguments.input)
     sound_configuration(settings)
     require_sound_model(settings)
     from otf.run import run  # numba compiles on import; a wrong input need not wait
