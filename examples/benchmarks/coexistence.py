@@ -28,7 +28,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otf.configuration import FloatArray
+    from otf.configuration import Configuration, FloatArray
 
 ESTIMATE = 1690.0  # K
 MELTING = 3500.0  # K
@@ -37,6 +37,7 @@ TEMPERATURES = (1600.0, 1650.0, 1690.0, 1730.0, 1780.0)  # K, of the velocities
 EDGE = 5.46  # angstrom, near that at the estimate
 STARTS = {1: "above", -1: "below"}
 TIMESTEP = 0.002  # ps
+JOINING = 3000  # steps at a held temperature before anything is judged
 ROWS, FRAMES = 50, 500  # steps between two of them
 
 
@@ -206,7 +207,7 @@ def settle(
             f"join-{name}",
             melt.frames[-1],
             melt.boxes[-1],
-            [(npt, 3000)],
+            [(npt, JOINING)],
             temperature=start,
             seed=2 + sign,
         )
@@ -235,23 +236,111 @@ def grow(
             f"velocity-{T:g}K",
             melt.frames[-1],
             melt.boxes[-1],
-            [(npt, 3000 + steps)],
+            [(npt, JOINING + steps)],
             temperature=T,
             seed=11 + k,
         )
+
+
+# ------------------------------------------------------------------------ the verdict
+def configurations(run: Simulated, stride: int = 1) -> list[Configuration]:
+    """Return frames of a simulation as configurations."""
+    from otf.configuration import Configuration
+
+    n = run.frames.shape[1]
+    return [
+        Configuration(
+            np.full(n, 14), positions, np.diag(box), np.ones(3, dtype=np.bool_)
+        )
+        for positions, box in zip(
+            run.frames[::stride], run.boxes[::stride], strict=True
+        )
+    ]
+
+
+def judge(work: Path) -> None:
+    """Print what the simulations that are there say."""
+    from otf.analysis.averages import mean_of
+    from otf.analysis.coexistence import (
+        agreement,
+        averaged_order,
+        boundary_between,
+        crossing,
+        rate_of,
+        settling,
+        shares,
+    )
+
+    neighbors = 16
+    crystal = Simulated.load(work / "crystal.npz")
+    melt = Simulated.load(work / "melt.npz")
+    solid = configurations(crystal)[-10:]
+    liquid = []
+    for c in configurations(melt)[-10:]:
+        s = c.positions[:, 2] / c.cell[2, 2]
+        liquid.append(averaged_order(c, neighbors)[(s > 0.6) & (s < 0.9)])
+    boundary = boundary_between(
+        np.concatenate([averaged_order(c, neighbors) for c in solid]),
+        np.concatenate(liquid),
+        neighbors=neighbors,
+    )
+    print(f"{len(solid[0].positions)} atoms, {boundary}")
+    row, frame = ROWS * TIMESTEP, FRAMES * TIMESTEP
+    means = []
+    for name in STARTS.values():
+        path = work / f"enthalpy-{name}.npz"
+        if not path.exists():
+            continue
+        run = Simulated.load(path)
+        times = row * np.arange(1, len(run.temperatures) + 1)
+        found = settling(
+            times,
+            run.temperatures,
+            frame * np.arange(1, len(run.frames) + 1),
+            shares(configurations(run), boundary),
+        )
+        means.append(found.temperature)
+        late = times >= 0.5 * times[-1]
+        along = mean_of(run.pressures[late, :2].mean(axis=1))
+        print(
+            f"from {name}, {times[-1]:.0f} ps: {found.temperature.value:.1f} +- "
+            f"{found.temperature.error:.1f} K, drift {found.drift:+.3f} +- "
+            f"{found.drift_error:.3f} K/ps, crystalline {found.crystal[0]:.2f} to "
+            f"{found.crystal[1]:.2f}, pressure along the borders {along.value:.3f} +- "
+            f"{along.error:.3f} GPa; {found.reason or 'settled'}"
+        )
+    if len(means) > 1:
+        print(agreement(means))
+    temperatures, rates = [], []
+    for T in TEMPERATURES:
+        path = work / f"velocity-{T:g}K.npz"
+        if not path.exists():
+            continue
+        run = Simulated.load(path)
+        skip = JOINING // FRAMES
+        seen = shares(configurations(run), boundary)[skip:]
+        rate = rate_of(frame * np.arange(len(seen)), seen)
+        print(f"{T:g} K: {rate}")
+        if rate is not None:
+            temperatures.append(T)
+            rates.append(rate)
+    if len(rates) > 2:
+        print(crossing(np.array(temperatures), rates))
 
 
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("task", choices=("lammps", "velocity"))
+    parser.add_argument("task", choices=("lammps", "velocity", "verdict"))
     parser.add_argument("--repeat", type=int, nargs=3, default=(4, 4, 10))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--only", help="above or below; or a temperature")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    if arguments.task == "lammps":
+    if arguments.task == "verdict":
+        judge(arguments.work)
+    elif arguments.task == "lammps":
         settle(
             arguments.work, arguments.repeat, arguments.steps or 75000, arguments.only
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.analysis.averages import mean_of
 from otf.analysis.coexistence import (
     agreement,
     averaged_order,
@@ -145,7 +146,7 @@ class Trace:
     Attributes
     ----------
     start : K
-    times, temperatures : (T,) ps and K
+    times, temperatures, pressures : (T,) ps, K, and GPa in the mean of the axes
     share_times, crystal : (F,) ps and crystalline shares
     profile : (slices,) crystalline share along the cell in the last tenth
     """
@@ -153,6 +154,7 @@ class Trace:
     start: float
     times: FloatArray
     temperatures: FloatArray
+    pressures: FloatArray
     share_times: FloatArray
     crystal: FloatArray
     profile: FloatArray
@@ -224,6 +226,7 @@ def _trace(folder: RunFolder, start: float, boundary: Boundary) -> Trace:
         start,
         thermo["time_fs"] * 1e-3,
         thermo["temperature_K"],
+        thermo["pressure_GPa"],
         motion.times / PS,
         shares(frames, boundary),
         profile(frames[-max(1, len(frames) // 10) :], boundary, slices=SLICES),
@@ -288,6 +291,7 @@ def _at_enthalpy(one: Melted) -> Verdict:
         quantities += [
             Quantity(f"temperature {name}", mean.value, mean.error, "K"),
             Quantity(f"drift {name}", j.drift, j.drift_error, "K/ps"),
+            _along_the_borders(trace, one.pressure, name),
             Quantity(f"crystalline share {name}, least", j.crystal[0]),
             Quantity(f"crystalline share {name}, most", j.crystal[1]),
         ]
@@ -306,6 +310,17 @@ def _at_enthalpy(one: Melted) -> Verdict:
         notes,
         [_temperatures(one, judged), _shares_panel(one)],
     )
+
+
+def _along_the_borders(trace: Trace, pressure: float, name: str) -> Quantity:
+    """Return the pressure along x and y in the second half, GPa.
+
+    That along z is the one that was set, so it is (3 p - P)/2 of the mean p of all. The
+    stress of the borders and a strained crystal make it another.
+    """
+    late = trace.pressures[trace.times >= 0.5 * (trace.times[0] + trace.times[-1])]
+    mean = mean_of(1.5 * late - 0.5 * pressure)
+    return Quantity(f"pressure along the borders {name}", mean.value, mean.error, "GPa")
 
 
 def _by_velocity(one: Melted) -> Verdict:

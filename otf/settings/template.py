@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Values = Mapping[str, object]
 
-_OPTIONAL = {"sweep"}
+_OPTIONAL = {"coexistence", "sweep"}
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD = """\
 # Input of otf-md. A key behind a # shows its default: remove the # to change it.
