@@ -11,6 +11,7 @@ from otf.commands.check import (
     sound_configuration,
 )
 from otf.commands.ending import conclude
+from otf.errors import InputError
 from otf.progress import Progress
 from otf.settings import load_settings
 
