@@ -423,8 +423,9 @@ def _begun(
     turns = set.intersection(*(saved_turns(files.folder) for files in folders.all))
     if not turns:
         raise StoreError(
-            f"{folders.shared.folder.path.parent}: no turn of the runs that learn "
-            "together is whole in all folders: give the sweep another output.directory"
+            f"{folders.shared.folder.path.parent}: the runs that learn together have "
+            "no turn in common, none can be added to others that have begun: give the "
+            "sweep another output.directory"
         )
     turn = max(turns)
     if all(are_new):

@@ -183,7 +183,7 @@ def test_killed_and_resumed_they_make_the_same_steps(prepare, capsys):
 
 
 # Three are written before any step, three at turn 0, three at step 20.
-@pytest.mark.parametrize("whole_saves", [1, 4, 5, 7, 8])
+@pytest.mark.parametrize("whole_saves", [1, 4, 8])
 def test_a_save_cut_short_counts_for_nobody(prepare, monkeypatch, whole_saves):
     """A kill between two folders of one checkpoint leaves the one before."""
     path, whole = prepare("whole", steps=25)
@@ -208,13 +208,28 @@ def test_a_save_cut_short_counts_for_nobody(prepare, monkeypatch, whole_saves):
     assert same(whole, cut)
 
 
-def test_a_change_of_the_model_by_another_is_booked(prepare):
-    path, sweep = prepare(axes=TEMPERATURES)
+def test_a_change_of_the_model_by_another_is_booked(prepare, tmp_path):
+    path, sweep = prepare(steps=40)
+    hot = bulk("Si", "diamond", a=5.431, cubic=True)
+    hot.rattle(0.1, seed=1)
+    write(tmp_path / "hot.xyz", hot)
+    text = path.read_text().replace("temperatures_K = [600.0]", "")
+    # At constant energy what is not booked shows as a jump of the energy.
+    slow = 'timestep_fs = 0.5\nensemble = "NVE"\ninitial_temperature_K = 100.0'
+    text = text.replace("timestep_fs = 2.0", slow)
+    text = text.replace("[output]", "[output]\nthermo_interval = 1")
+    path.write_text(
+        text.replace("[descriptor]", "[learning]\naudits = false\n[descriptor]")
+    )
     assert main(["sweep", str(path)]) == 0
-    view = RunView.load(sweep.member("300K").path)
-    theirs = RunView.load(sweep.member("900K").path)
-    begun = view.decisions[-1].step
-    assert sum(fit.step > begun for fit in theirs.retrains) > 0
+    view = RunView.load(sweep.member("si").path)
+    work = np.diff(view.thermo["learning_work_eV"])
+    conserved = np.diff(view.thermo["conserved_eV"])
+    own = {fit.step for fit in view.retrains}
+    by_another = [k for k in np.flatnonzero(work) if k + 1 not in own]
+    largest = max(by_another, key=lambda k: abs(work[k]))
+    print(work[largest], conserved[largest])
+    assert abs(conserved[largest]) < 0.02 * abs(work[largest])
 
 
 def test_only_the_walker_that_lost_its_way_goes_back(prepare, monkeypatch):
@@ -265,6 +280,7 @@ def test_structures_of_other_elements_are_refused(prepare, capsys):
     assert main(["sweep", str(path), "--jobs", "2"]) == 2
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(prepare):
     path, one = prepare("one", steps=25)
     assert main(["sweep", str(path)]) == 0
