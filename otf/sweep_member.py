@@ -10,7 +10,7 @@ import time
 
 from otf.cli import main
 
-_GLANCE = 0.5  # seconds between two looks at the parent
+_GLANCE = 0.1  # seconds between two looks at the parent
 
 
 def follow_parent(parent: int) -> None:

@@ -246,7 +246,7 @@ def test_replicas_give_the_error_of_their_scatter():
 def test_a_killed_sweep_goes_on_and_every_run_is_the_ordinary_one(
     prepare, tmp_path, capsys
 ):
-    path = prepare("seeds = [1, 2]", steps=60, stage=AT_900_K)
+    path = prepare("seeds = [1, 2]", steps=200, stage=AT_900_K)
     sweep = SweepFolder(tmp_path / "run")
     child = subprocess.Popen(
         [sys.executable, "-m", "otf.cli", "sweep", str(path), "--jobs", "2"],

@@ -143,7 +143,6 @@ def test_runs_that_learn_together_need_fewer_calls_and_the_model_is_good_for_all
         assert main(["run", str(alone)]) == 0
         calls.append(len(RunView.load(apart.member(member.name).path).labels))
     assert f"{len(shared.labels)} reference calls of all runs" in printed
-    print(f"{len(shared.labels)} together, {calls} alone")
     assert len(shared.labels) < 0.8 * sum(calls)
     model = load_model(together.shared.model)
     for name in (member.name for member in members):
@@ -228,7 +227,6 @@ def test_a_change_of_the_model_by_another_is_booked(prepare, tmp_path):
     own = {fit.step for fit in view.retrains}
     by_another = [k for k in np.flatnonzero(work) if k + 1 not in own]
     largest = max(by_another, key=lambda k: abs(work[k]))
-    print(work[largest], conserved[largest])
     assert abs(conserved[largest]) < 0.02 * abs(work[largest])
 
 

@@ -184,7 +184,7 @@ def _together(
         word = "converged" if view.finish.converged else "not converged"
         print(f"verdict    {word}: {view.finish.reason}")
         print(f"model      {folder.shared.model}")
-    print(f"calls      {len(view.decisions)} reference calls of all runs")
+    print(f"calls      {len(view.labels)} reference calls of all runs")
     return ends, reason
 
 
