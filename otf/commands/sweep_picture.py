@@ -89,7 +89,8 @@ def _lines(groups: Sequence[Group], axis: str, label: str) -> list[Panel]:
             means = [_mean(group, quantity) for _, group in members]
             y = np.array([m.value for m in means])
             error = np.array([m.error for m in means])
-            name = ", ".join(word for word in (structure, phase) if word)
+            start = f"from {structure}" if structure else ""
+            name = ": ".join(word for word in (start, phase) if word)
             curves.append(Curve(name, x, y, error, form="points"))
         if any(np.isfinite(curve.y).any() for curve in curves):
             panels.append(Lines(label, y_label, curves))
