@@ -254,6 +254,8 @@ def test_a_plan_names_runs_and_steps_and_makes_none(argon, tmp_path, capsys):
         ("temperature_K = 60.0\n", "temperature_K = [60.0, 70.0]\n", "2 temperatures"),
         ("temperature_K = 60.0\n", "", "temperature_K is missing"),
         ("steps = 80", "steps = 80\npressure_GPa = [0.0, 0.0]", "there twice"),
+        ("steps = 80", "steps = 70", "give 35 temperatures, a verdict needs 40"),
+        ("steps = 80", "steps = 90\nmethod = 'velocity'", "22 frames, a verdict needs"),
         ("steps = 80", "steps = 80\ntemperatures = 7", 'needs method = "velocity"'),
         ("steps = 80", 'steps = 80\nmethod = "hysteresis"', "coexistence.method"),
         ("[coexistence]", "[coexistence]\nspread = 0.9", "spread"),

@@ -40,6 +40,7 @@ from otf.commands.coexistence_runs import (
     at_mean_cell,
     first_crystal,
     lower_half,
+    require_a_verdict,
 )
 from otf.commands.ending import SIGNALLED
 from otf.errors import InputError
@@ -98,6 +99,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"{arguments.input}: [coexistence] is missing: give an estimate of the "
             "melting temperature (coexistence.temperature_K)"
         )
+    require_a_verdict(settings, section)
     crystal = first_crystal(settings)
     protocols = [
         Protocol(settings, pressure, estimate)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from otf.analysis.coexistence import BLOCKS, FEWEST_FRAMES, RATE_BLOCKS
 from otf.configuration import Labels
 from otf.errors import InputError, StoreError
 from otf.settings.loading import parse_settings
@@ -324,7 +325,24 @@ def _unlabelled(c: Configuration) -> Labels:
     return Labels(np.nan, np.full((c.n_atoms, 3), np.nan), np.full(6, np.nan))
 
 
-# ------------------------------------------------------------------------- structures
+# ------------------------------------------------------------------------ what it needs
+def require_a_verdict(settings: Settings, section: Coexistence) -> None:
+    """Raise InputError when the runs are too short for what will be asked of them."""
+    output = settings.output
+    if section.method == "enthalpy":
+        every, needed = _or(output, "thermo_interval", ROWS), 4 * BLOCKS
+        what, key = "temperatures", "thermo_interval"
+    else:
+        every = _or(output, "trajectory_interval", FRAMES)
+        needed, what, key = RATE_BLOCKS * FEWEST_FRAMES, "frames", "trajectory_interval"
+    found = section.steps // every
+    if found < needed:
+        raise InputError(
+            f"steps = {section.steps} and {key} = {every} give {found} {what}, a verdict "
+            f"needs {needed}: give more steps (coexistence.steps)"
+        )
+
+
 def first_crystal(settings: Settings) -> Configuration:
     """Return the crystal of the input file, which must have room for two phases.
 
