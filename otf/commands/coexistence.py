@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     from otf.report.drawing import Panel
     from otf.store.schema import RunFolder
 
+SLICES = 20
 SAMPLES = 10  # frames of either phase that tell them apart
 MOST_FRAMES = 400  # of a run that is judged
-SLICES = 20
 DEEP = (0.6, 0.9)  # of the cell: well inside the half that melted
 FAR = 0.05  # of the estimate
 
@@ -192,7 +192,7 @@ def _melted(runs: Runs, protocol: Protocol, crystal: Configuration) -> Melted:
     melt = protocol.melt(np.flatnonzero(held).tolist())
     runs.carry_out(melt, at_mean_cell(path, runs.last(first)))
     boundary = _boundary(runs.folder(first), runs.folder(melt), neighbors)
-    traces = []
+    traces: list[Trace] = []
     for temperature in protocol.temperatures:
         join, judged = protocol.join(temperature), protocol.judged(temperature)
         runs.carry_out(join, runs.last(melt))
@@ -224,13 +224,20 @@ def _trace(folder: RunFolder, start: float, boundary: Boundary) -> Trace:
     motion = motion.part(slice(None, None, -(-motion.n_frames // MOST_FRAMES)))
     assert motion.times is not None  # a run knows its times
     frames = configurations_of(motion)
+    try:
+        crystal = shares(frames, boundary)
+    except InputError as error:
+        raise InputError(
+            f"{folder.path}: {error}; the phases came apart, look at the trajectory "
+            "and at what the model knows of low densities"
+        ) from error
     return Trace(
         start,
         thermo["time_fs"] * 1e-3,
         thermo["temperature_K"],
         thermo["pressure_GPa"],
         motion.times / PS,
-        shares(frames, boundary),
+        crystal,
         profile(frames[-max(1, len(frames) // 10) :], boundary, slices=SLICES),
     )
 
@@ -310,7 +317,7 @@ def _at_enthalpy(one: Melted) -> Verdict:
         sound,
         quantities,
         notes,
-        [_temperatures(one, judged), _shares_panel(one)],
+        [_temperatures(one, judged), _shares_panel(one), _profile_panel(one)],
     )
 
 
@@ -351,6 +358,7 @@ def _by_velocity(one: Melted) -> Verdict:
     panels = [
         _rates(np.array(temperatures), rates, line, at),
         _shares_panel(one),
+        _profile_panel(one),
     ]
     return Verdict(
         found.temperature, found.error, found.is_found, quantities, notes, panels
@@ -386,6 +394,18 @@ def _shares_panel(one: Melted) -> Lines:
     return Lines(
         "time (ps)",
         "crystalline share of the atoms",
+        curves,
+        title=f"{one.pressure:g} GPa",
+        y_limits=(0.0, 1.0),
+    )
+
+
+def _profile_panel(one: Melted) -> Lines:
+    middles = (np.arange(SLICES) + 0.5) / SLICES
+    curves = [Curve(f"from {t.start:g} K", middles, t.profile) for t in one.traces]
+    return Lines(
+        "place along the third cell vector",
+        "crystalline share at the end",
         curves,
         title=f"{one.pressure:g} GPa",
         y_limits=(0.0, 1.0),

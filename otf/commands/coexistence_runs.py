@@ -338,8 +338,8 @@ def require_a_verdict(settings: Settings, section: Coexistence) -> None:
     found = section.steps // every
     if found < needed:
         raise InputError(
-            f"steps = {section.steps} and {key} = {every} give {found} {what}, a verdict "
-            f"needs {needed}: give more steps (coexistence.steps)"
+            f"steps = {section.steps} and {key} = {every} give {found} {what}, "
+            f"a verdict needs {needed}: give more steps (coexistence.steps)"
         )
 
 
