@@ -249,6 +249,7 @@ def test_a_plan_names_runs_and_steps_and_makes_none(argon, tmp_path, capsys):
         ("repeat = [3, 3, 6]", "repeat = [1, 1, 3]", "two phases need 64 atoms"),
         ("[dynamics]", '[dynamics]\nensemble = "NVT"', "ensemble contradicts"),
         ("[dynamics]", '[dynamics]\nthermostat = "nose-hoover"', "does not go with"),
+        ("[output]", "[sweep]\n[output]", "[sweep] and [coexistence]"),
         ("repeat", "fix_atoms = [0]\nrepeat", "fix_atoms contradicts [coexistence]"),
         ("melt_temperature_K = 600", "melt_temperature_K = 50", "must be above the"),
         ("temperature_K = 60.0\n", "temperature_K = [60.0, 70.0]\n", "2 temperatures"),

@@ -109,14 +109,15 @@ def main(arguments: argparse.Namespace) -> int:
         print("\n".join(planned(protocols, crystal)))
         return 0
     require_sound_model(settings)
-    progress = Progress(settings.dynamics.timestep_fs)
     try:
         melted = [
-            _melted(Runs(protocol, progress, begun=begun), protocol, crystal)
+            _melted(Runs(protocol, begun=begun), protocol, crystal)
             for protocol in protocols
         ]
     except RunStops as stop:
-        progress.note(f"go on with 'otf-md coexistence {arguments.input}'")
+        Progress(settings.dynamics.timestep_fs).note(
+            f"or with all of them: 'otf-md coexistence {arguments.input}'"
+        )
         return 0 if stop.signal is None else SIGNALLED + stop.signal
     outcome = outcome_of(melted, section.method)
     prefix = settings.directory / section.method

@@ -11,6 +11,7 @@ import numpy as np
 from otf.analysis.coexistence import BLOCKS, FEWEST_FRAMES, RATE_BLOCKS
 from otf.configuration import Labels
 from otf.errors import InputError, StoreError
+from otf.progress import Progress
 from otf.settings.loading import parse_settings
 from otf.settings.structures import first_configuration
 from otf.settings.template import toml
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otf.configuration import BoolArray, Configuration, FloatArray
-    from otf.progress import Progress
     from otf.settings.coexistence import Coexistence
     from otf.settings.settings import Settings
     from otf.settings.system import Output
@@ -208,17 +208,14 @@ class Runs:
     ----------
     protocol
         They belong to.
-    progress
-        At the terminal.
     begun
         ``time.monotonic()`` when the command began; ``limits.walltime_h`` counts from
         there.
     """
 
-    def __init__(self, protocol: Protocol, progress: Progress, *, begun: float) -> None:
+    def __init__(self, protocol: Protocol, *, begun: float) -> None:
         self._protocol = protocol
         self._settings = protocol.settings
-        self._progress = progress
         self._begun = begun
 
     def folder(self, plan: Plan) -> RunFolder:
@@ -245,7 +242,8 @@ class Runs:
                 )
             if RunView.load(folder.path).finish is not None:
                 return
-        self._progress.note(f"{folder.path}: {plan.steps} steps")
+        progress = Progress(self._settings.dynamics.timestep_fs)
+        progress.note(f"{folder.path}: {plan.steps} steps")
         structure = folder.path.with_name(f"{plan.name}.extxyz")
         if not has_begun(folder):
             folder.path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,9 +254,9 @@ class Runs:
             parse_settings(text, name=plan.name, folder=self._settings.resolve("."))
         )
         outcome = (
-            resume(folder, settings, self._progress)
+            resume(folder, settings, progress)
             if has_begun(folder)
-            else run(settings, text, self._progress)
+            else run(settings, text, progress)
         )
         if outcome.stopped is not None:
             raise RunStops(outcome.signal)

@@ -162,6 +162,11 @@ class Settings(Section):
 
 def contradictions(settings: Settings) -> list[str]:
     """Return one line for each pair of keys that cannot stand together."""
+    if settings.sweep is not None and settings.coexistence is not None:
+        return [
+            "[sweep] and [coexistence] are of two commands: remove one of them "
+            "(coexistence)"
+        ]
     if settings.sweep is not None:
         return sweep_contradictions(settings, settings.sweep) or contradictions(
             settings.combination(
