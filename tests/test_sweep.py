@@ -128,6 +128,7 @@ def test_files_of_one_name_in_two_folders_make_two_runs(prepare, tmp_path):
 
 
 BOTH = "temperatures_K = [300, 600]"
+TWO_PHASES = "[coexistence]\ntemperature_K = 1700.0\npressure_GPa = 0.0"
 
 
 @pytest.mark.parametrize(
@@ -140,8 +141,14 @@ BOTH = "temperatures_K = [300, 600]"
         ("a list in square brackets", "temperatures_K = 300", {}),
         ("no stage to hold in", BOTH, {"stage": AT_900_K}),
         ('contradicts ensemble = "NVE"', BOTH, {"dynamics": 'ensemble = "NVE"'}),
-        ('needs ensemble = "NPT"', "pressures_GPa = [1.0]", {"stage": AT_900_K}),
+        ('contradicts ensemble = "NPH"', BOTH, {"dynamics": 'ensemble = "NPH"'}),
+        (
+            'needs ensemble = "NPT" or "NPH"',
+            "pressures_GPa = [1.0]",
+            {"stage": AT_900_K},
+        ),
         ("needs temperature_K", "seeds = [1, 2]", {}),
+        ("each describe runs", BOTH, {"rest": TWO_PHASES}),
         ("there is no file", f'{BOTH}\nstructures = ["si.xyz", "no.xyz"]', {}),
         ("one of the structures of the", f'{BOTH}\nstructures = ["hot.xyz"]', {}),
         ("less than the 60 steps", f"{BOTH}\nequilibration_steps = 60", {}),

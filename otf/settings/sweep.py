@@ -60,6 +60,11 @@ def sweep_contradictions(settings: Settings, sweep: Sweep) -> list[str]:
         "seeds": sweep.seeds,
         "structures": sweep.structures,
     }
+    if settings.coexistence is not None:
+        return [
+            "[sweep] and [coexistence] each describe runs of their own: remove one of "
+            "them (sweep)"
+        ]
     if not any(axes.values()):
         return [
             "[sweep] varies nothing: give temperatures_K, pressures_GPa, seeds or "
@@ -88,10 +93,11 @@ def sweep_contradictions(settings: Settings, sweep: Sweep) -> list[str]:
 def _surroundings(dynamics: Dynamics, sweep: Sweep) -> list[str]:
     """Return what stages say against temperatures and pressures of a sweep."""
     lines = []
-    if sweep.temperatures_K and dynamics.ensemble == "NVE":
+    warmed = "NPT" if dynamics.moves_cell else "NVT"
+    if sweep.temperatures_K and not dynamics.thermostat_in_use:
         lines.append(
-            'temperatures_K contradicts ensemble = "NVE": set ensemble = "NVT", or '
-            "remove it (sweep.temperatures_K)"
+            f'temperatures_K contradicts ensemble = "{dynamics.ensemble}": set '
+            f'ensemble = "{warmed}", or remove it (sweep.temperatures_K)'
         )
     elif sweep.temperatures_K and all(
         stage.temperature_K is not None for stage in dynamics.stages
@@ -100,9 +106,9 @@ def _surroundings(dynamics: Dynamics, sweep: Sweep) -> list[str]:
             "temperatures_K has no stage to hold in: remove temperature_K from those "
             "of [[dynamics.stages]] it is meant for (sweep.temperatures_K)"
         )
-    if sweep.pressures_GPa and dynamics.ensemble != "NPT":
+    if sweep.pressures_GPa and not dynamics.moves_cell:
         lines.append(
-            f'pressures_GPa needs ensemble = "NPT", got ensemble = '
+            f'pressures_GPa needs ensemble = "NPT" or "NPH", got ensemble = '
             f'"{dynamics.ensemble}" (sweep.pressures_GPa)'
         )
     elif sweep.pressures_GPa and not any(s.takes_pressure for s in dynamics.stages):
