@@ -1,6 +1,7 @@
 """GPAW of another Python, by a stand-in that has its files: no GPAW is needed."""
 
 import hashlib
+import sys
 
 import pytest
 
@@ -46,7 +47,7 @@ def code(tmp_path, monkeypatch):
     def make(*, missing="FileNotFoundError", **arguments):
         search = SEARCH.format(folder=str(setups), error=missing)
         (package / "setup_data.py").write_text(search)
-        return foreign_code("gpaw", arguments, "python")
+        return foreign_code("gpaw", arguments, sys.executable)
 
     return make
 

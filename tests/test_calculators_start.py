@@ -1,5 +1,6 @@
 """A reference that does not come up: it hangs, dies or raises while it is imported."""
 
+import sys
 import time
 
 import pytest
@@ -122,5 +123,5 @@ def test_another_python_that_does_not_come_up_is_one_line(
 ):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(InputError, match=words) as caught:
-        foreign_code(f"{module(how)}:Calc", {}, "python", limit=3.0)
+        foreign_code(f"{module(how)}:Calc", {}, sys.executable, limit=3.0)
     assert "\n" not in str(caught.value)
