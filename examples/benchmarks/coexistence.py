@@ -1,7 +1,7 @@
 """Melting of Stillinger-Weber silicon by coexistence, in LAMMPS and here.
 
-    python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 75000]
-    python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 30000]
+    python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 60000]
+    python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 25000]
     python -P coexistence.py WORK verdict
 
 `lammps`    the protocol of `otf-md coexistence` in LAMMPS: the crystal at no pressure,
@@ -342,10 +342,10 @@ def main() -> None:
         judge(arguments.work)
     elif arguments.task == "lammps":
         settle(
-            arguments.work, arguments.repeat, arguments.steps or 75000, arguments.only
+            arguments.work, arguments.repeat, arguments.steps or 60000, arguments.only
         )
     else:
-        grow(arguments.work, arguments.repeat, arguments.steps or 30000, arguments.only)
+        grow(arguments.work, arguments.repeat, arguments.steps or 25000, arguments.only)
 
 
 if __name__ == "__main__":

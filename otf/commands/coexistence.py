@@ -265,7 +265,7 @@ def outcome_of(melted: Sequence[Melted], method: str) -> Outcome:
         panels += verdict.panels
     if len(melted) > 1:
         panels.append(_line([one.pressure for one in melted], found))
-    return Outcome(quantities, tables, panels, columns=2, notes=notes)
+    return Outcome(quantities, tables, panels, columns=3, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
