@@ -1,6 +1,6 @@
 """Melting of Stillinger-Weber silicon by coexistence, in LAMMPS and here.
 
-    python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 60000]
+    python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 125000]
     python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 25000]
     python -P coexistence.py WORK verdict
 
@@ -342,7 +342,7 @@ def main() -> None:
         judge(arguments.work)
     elif arguments.task == "lammps":
         settle(
-            arguments.work, arguments.repeat, arguments.steps or 60000, arguments.only
+            arguments.work, arguments.repeat, arguments.steps or 125000, arguments.only
         )
     else:
         grow(arguments.work, arguments.repeat, arguments.steps or 25000, arguments.only)
