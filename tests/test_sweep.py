@@ -148,7 +148,7 @@ TWO_PHASES = "[coexistence]\ntemperature_K = 1700.0\npressure_GPa = 0.0"
             {"stage": AT_900_K},
         ),
         ("needs temperature_K", "seeds = [1, 2]", {}),
-        ("each describe runs", BOTH, {"rest": TWO_PHASES}),
+        ("are of two commands", BOTH, {"rest": TWO_PHASES}),
         ("there is no file", f'{BOTH}\nstructures = ["si.xyz", "no.xyz"]', {}),
         ("one of the structures of the", f'{BOTH}\nstructures = ["hot.xyz"]', {}),
         ("less than the 60 steps", f"{BOTH}\nequilibration_steps = 60", {}),

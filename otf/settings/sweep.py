@@ -60,11 +60,6 @@ def sweep_contradictions(settings: Settings, sweep: Sweep) -> list[str]:
         "seeds": sweep.seeds,
         "structures": sweep.structures,
     }
-    if settings.coexistence is not None:
-        return [
-            "[sweep] and [coexistence] each describe runs of their own: remove one of "
-            "them (sweep)"
-        ]
     if not any(axes.values()):
         return [
             "[sweep] varies nothing: give temperatures_K, pressures_GPa, seeds or "
