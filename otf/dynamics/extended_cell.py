@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.dynamics.barostats import CELL_STREAMS
-from otf.dynamics.nose_hoover import SUZUKI_YOSHIDA, chain_step
+from otf.dynamics.nose_hoover import chain_step, require_chain
 from otf.dynamics.pressure import full_stress
 from otf.dynamics.thermostats import thermal_degrees
 from otf.errors import InputError
@@ -389,14 +389,7 @@ class MartynaTobiasKlein:
                 raise InputError(
                     f"the relaxation time of the {name} must be positive, got {value:g}"
                 )
-        if self.length < 1:
-            raise InputError(
-                f"a Nose-Hoover chain needs a length of 1 or more, got {self.length}"
-            )
-        if self.order not in SUZUKI_YOSHIDA:
-            raise InputError(
-                f"the order of a Nose-Hoover chain must be 4 or 6, got {self.order}"
-            )
+        require_chain(self.length, self.order)
 
     def step(
         self, state: State, last: Prediction, potential: Potential, target: Target

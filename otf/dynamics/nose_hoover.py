@@ -74,14 +74,7 @@ class NoseHooverChain:
                 "the relaxation time of the thermostat must be positive, "
                 f"got {self.relaxation_time:g}"
             )
-        if self.length < 1:
-            raise InputError(
-                f"a Nose-Hoover chain needs a length of 1 or more, got {self.length}"
-            )
-        if self.order not in SUZUKI_YOSHIDA:
-            raise InputError(
-                f"the order of a Nose-Hoover chain must be 4 or 6, got {self.order}"
-            )
+        require_chain(self.length, self.order)
 
     def step(
         self, state: State, last: Prediction, potential: Potential, target: Target
@@ -120,6 +113,24 @@ class NoseHooverChain:
             momenta=scale * state.momenta,
             thermostat=np.stack((velocities, masses)),
             heat=state.heat + heat,
+        )
+
+
+def require_chain(length: int, order: int) -> None:
+    """Refuse a chain that cannot be.
+
+    Raises
+    ------
+    InputError
+        When it has no link, or its splitting no order we know.
+    """
+    if length < 1:
+        raise InputError(
+            f"a Nose-Hoover chain needs a length of 1 or more, got {length}"
+        )
+    if order not in SUZUKI_YOSHIDA:
+        raise InputError(
+            f"the order of a Nose-Hoover chain must be 4 or 6, got {order}"
         )
 
 
