@@ -14,6 +14,7 @@ from otf.analysis.coexistence import (
     boundary_between,
     closed_shells,
     crossing,
+    pooled,
     profile,
     rate_of,
     settling,
@@ -95,6 +96,24 @@ def test_starts_that_agree_and_starts_that_do_not():
     far = agreement([Mean(1650.0, 4.0, 9.0), Mean(1696.0, 3.0, 9.0)])
     assert not far.agree
     assert far.error == pytest.approx(23.0)
+
+
+def test_the_error_of_replicas_is_that_of_their_scatter_or_their_own():
+    alone = Mean(1690.0, 4.0, 9.0)
+    assert pooled([alone]) == alone
+    own = pooled([Mean(1690.0, 6.0, 9.0), Mean(1692.0, 8.0, 7.0)])
+    assert (own.value, own.error, own.n_independent) == (1691.0, 5.0, 16.0)
+    scatter = pooled([Mean(T, 1.0, 9.0) for T in (1680.0, 1690.0, 1700.0)])
+    assert scatter.error == pytest.approx(10.0 / np.sqrt(3.0))
+
+
+def test_what_comes_before_the_judged_part_is_not_seen():
+    T = np.where(TIMES < 20.0, 2000.0, 1691.0) + noise(3, len(TIMES), memory=0.0)
+    share = np.where(FRAMES < 20.0, 0.0, 0.5)
+    found = settling(TIMES, T, FRAMES, share, begin=20.0)
+    assert found.is_settled
+    assert found.temperature.value == pytest.approx(1691.0, abs=4.0 * 20.0 / 800**0.5)
+    assert settling(TIMES, T, FRAMES, share, begin=10.0).crystal[0] == 0.0
 
 
 # ------------------------------------------------------------------------------ rates

@@ -215,6 +215,30 @@ def test_other_settings_are_not_mixed_with_runs_that_are_there(melted, capsys):
     assert error.count("\n") == 1
 
 
+def test_replicas_are_told_apart_and_judged_together(melted, capsys):
+    text = INPUT.replace(
+        "steps = 80", "steps = 80\nequilibration_steps = 20\nreplicas = 2"
+    )
+    before = (melted / "0GPa/enthalpy-57.6K/journal.bin").stat().st_mtime_ns
+    code = main(["coexistence", str(written(melted.parent, text, "replicas.toml"))])
+    out, error = capsys.readouterr()
+    assert code == 0, error
+    journal = melted / "0GPa/enthalpy-57.6K/journal.bin"
+    assert journal.stat().st_mtime_ns == before
+    first, second = (
+        read_thermo(melted / f"0GPa/enthalpy-57.6K{n}/thermo.csv")["temperature_K"]
+        for n in ("", "-2")
+    )
+    assert abs(first - second).max() > 1.0
+    for name in ("57.6 K", "57.6 K, replica 2", "62.4 K, replica 2"):
+        assert f"temperature from {name} at 0 GPa" in out
+    record = json.loads((melted / "enthalpy.json").read_text())
+    found = {q["name"]: q["value"] for q in record["results"]}
+    late = read_thermo(melted / "0GPa/enthalpy-57.6K/thermo.csv")
+    late = late["temperature_K"][late["time_fs"] >= 20 * 5.0]
+    assert found["temperature from 57.6 K at 0 GPa"] == pytest.approx(late.mean())
+
+
 def test_velocities_go_on_from_the_same_melt(melted, capsys):
     text = INPUT.replace(
         "[coexistence]",
@@ -255,7 +279,18 @@ def test_a_plan_names_runs_and_steps_and_makes_none(argon, tmp_path, capsys):
         ("temperature_K = 60.0\n", "temperature_K = [60.0, 70.0]\n", "2 temperatures"),
         ("temperature_K = 60.0\n", "", "temperature_K is missing"),
         ("steps = 80", "steps = 80\npressure_GPa = [0.0, 0.0]", "there twice"),
-        ("steps = 80", "steps = 70", "give 35 temperatures, a verdict needs 40"),
+        ("steps = 80", "steps = 70", "give 17 temperatures, a verdict needs 20"),
+        (
+            "steps = 80",
+            "steps = 80\nequilibration_steps = 60",
+            "20 steps that are judged and thermo_interval = 2 give 10 temperatures",
+        ),
+        (
+            "steps = 80",
+            "steps = 120\nmethod = 'velocity'\nequilibration_steps = 1",
+            'equilibration_steps needs method = "enthalpy"',
+        ),
+        ("steps = 80", "steps = 80\nreplicas = 0", "replicas"),
         ("steps = 80", "steps = 90\nmethod = 'velocity'", "22 frames, a verdict needs"),
         ("steps = 80", "steps = 80\ntemperatures = 7", 'needs method = "velocity"'),
         ("steps = 80", 'steps = 80\nmethod = "hysteresis"', "coexistence.method"),

@@ -1,8 +1,11 @@
 """Melting of Stillinger-Weber silicon by coexistence, in LAMMPS and here.
 
     python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 125000]
+        [--replicas 1]
     python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 25000]
-    python -P coexistence.py WORK verdict
+    python -P coexistence.py WORK verdict [--equilibration-ps 50]
+    python -P coexistence.py WORK frames
+    python -P coexistence.py WORK balance --model MODEL [MODEL ...]
 
 `lammps`    the protocol of `otf-md coexistence` in LAMMPS: the crystal at no pressure,
             half of it melted, joined above and below the estimate, and let go at
@@ -10,6 +13,10 @@
 `velocity`  the same two phases at several temperatures, with the temperature held.
 `verdict`   what the simulations say, by the functions of `otf-md coexistence`. Needs
             the extra `analysis`.
+`frames`    crystal and melt of 216 atoms at the melting temperature and no pressure,
+            in LAMMPS, which no model was fitted to.
+`balance`   errors of models on these frames with their sign, and by how much they
+            move the melting temperature.
 
 Every simulation is kept in WORK as it ends, and is not made twice. The answer is known:
 1691(20) K by J. Q. Broughton, X. P. Li, Phys. Rev. B 35, 9120 (1987),
@@ -19,7 +26,7 @@ doi 10.1103/PhysRevB.35.9120.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +44,7 @@ TEMPERATURES = (1600.0, 1650.0, 1690.0, 1730.0, 1780.0)  # K, of the velocities
 EDGE = 5.46  # angstrom, near that at the estimate
 STARTS = {1: "above", -1: "below"}
 TIMESTEP = 0.002  # ps
+BULK = (3, 3, 3)  # conventional cells of the frames of one phase
 JOINING = 3000  # steps at a held temperature before anything is judged
 ROWS, FRAMES = 50, 500  # steps between two of them
 
@@ -193,33 +201,39 @@ def half_melted(work: Path, repeat: Sequence[int]) -> tuple[Simulated, Simulated
 
 
 def settle(
-    work: Path, repeat: Sequence[int], steps: int, only: str | None = None
+    work: Path,
+    repeat: Sequence[int],
+    steps: int,
+    only: str | None = None,
+    replicas: int = 1,
 ) -> None:
     """Make the runs at constant enthalpy, from above and from below."""
     _, melt = half_melted(work, repeat)
-    for sign, name in STARTS.items():
-        if only not in (None, name):
-            continue
-        start = ESTIMATE + sign * APART
-        npt = f"npt temp {start} {start} 0.1 z 0 0 1.0"
-        join = once(
-            work,
-            f"join-{name}",
-            melt.frames[-1],
-            melt.boxes[-1],
-            [(npt, JOINING)],
-            temperature=start,
-            seed=2 + sign,
-        )
-        once(
-            work,
-            f"enthalpy-{name}",
-            join.frames[-1],
-            join.boxes[-1],
-            [("nph z 0 0 1.0", steps)],
-            temperature=start,
-            seed=5 + sign,
-        )
+    for k in range(replicas):
+        for sign, name in STARTS.items():
+            run = name if k == 0 else f"{name}-{k + 1}"
+            if only not in (None, run):
+                continue
+            start = ESTIMATE + sign * APART
+            npt = f"npt temp {start} {start} 0.1 z 0 0 1.0"
+            join = once(
+                work,
+                f"join-{run}",
+                melt.frames[-1],
+                melt.boxes[-1],
+                [(npt, JOINING)],
+                temperature=start,
+                seed=2 + sign + 100 * k,
+            )
+            once(
+                work,
+                f"enthalpy-{run}",
+                join.frames[-1],
+                join.boxes[-1],
+                [("nph z 0 0 1.0", steps)],
+                temperature=start,
+                seed=5 + sign + 100 * k,
+            )
 
 
 def grow(
@@ -242,6 +256,33 @@ def grow(
         )
 
 
+def bulk_frames(work: Path) -> dict[str, Simulated]:
+    """Return crystal and melt, each alone, without what comes before they rest."""
+    positions, edges = diamond(BULK)
+    npt = f"npt temp {ESTIMATE} {ESTIMATE} 0.1 iso 0 0 1.0"
+    melting = [
+        (f"nvt temp {1.3 * MELTING} {1.3 * MELTING} 0.1", 6000),
+        (f"npt temp {1.3 * MELTING} {ESTIMATE} 0.1 iso 0 0 1.0", 8000),
+    ]
+    out = {}
+    for name, before, steps in (
+        ("crystal", [], 35000),
+        ("melt", melting, 40000),
+    ):
+        run = once(
+            work,
+            f"bulk-{name}",
+            positions,
+            edges,
+            [*before, (npt, steps)],
+            temperature=2.0 * (1.3 * MELTING if before else ESTIMATE),
+        )
+        resting = 5000 + sum(n for _, n in before)
+        skip = resting // FRAMES
+        out[name] = replace(run, frames=run.frames[skip:], boxes=run.boxes[skip:])
+    return out
+
+
 # ------------------------------------------------------------------------ the verdict
 def configurations(run: Simulated, stride: int = 1) -> list[Configuration]:
     """Return frames of a simulation as configurations."""
@@ -258,7 +299,68 @@ def configurations(run: Simulated, stride: int = 1) -> list[Configuration]:
     ]
 
 
-def judge(work: Path) -> None:
+def balance(work: Path, models: Sequence[Path]) -> None:
+    """Print the errors of models in either phase and what they do to melting.
+
+    Notes
+    -----
+    To first order the free energy of a phase changes by the mean of the difference of
+    the potentials over the original, to second by -var/(2 kT) more; a difference d
+    between melt and crystal moves the melting temperature by T d/L, L being the latent
+    heat.
+    """
+    from ase.units import GPa, kB
+
+    from otf.calculators.reference import Reference
+    from otf.calculators.registry import make_calculator
+    from otf.deploy.saved_model import load_model
+
+    reference = Reference(make_calculator("stillinger-weber", {}))
+    labelled = {
+        name: [(c, reference.label(c)) for c in configurations(run)]
+        for name, run in bulk_frames(work).items()
+    }
+    heights = {
+        name: np.mean([y.energy / c.n_atoms for c, y in frames])
+        for name, frames in labelled.items()
+    }
+    latent = heights["melt"] - heights["crystal"]
+    print(f"latent heat {1e3 * latent:.1f} meV/atom")
+    for path in models:
+        model = load_model(path)
+        first, error, second = {}, {}, {}
+        for name, frames in labelled.items():
+            n = frames[0][0].n_atoms
+            found = [model.predict(c) for c, _ in frames]
+            off = np.array(
+                [p.energy - y.energy for p, (_, y) in zip(found, frames, strict=True)]
+            )
+            forces = np.concatenate(
+                [p.forces - y.forces for p, (_, y) in zip(found, frames, strict=True)]
+            )
+            pressures = [
+                (y.stress - p.stress)[:3].mean() / GPa
+                for p, (_, y) in zip(found, frames, strict=True)
+            ]
+            first[name] = off.mean() / n
+            error[name] = off.std(ddof=1) / n / np.sqrt(len(off))
+            second[name] = -off.var(ddof=1) / n / (2.0 * kB * ESTIMATE)
+            print(
+                f"{path.name}, {name}, {len(off)} frames: energy "
+                f"{1e3 * first[name]:+.2f} +- {1e3 * error[name]:.2f} meV/atom, force "
+                f"RMSE {np.sqrt((forces**2).mean()):.3f} eV/A, pressure "
+                f"{np.mean(pressures):+.3f} GPa"
+            )
+        scale = ESTIMATE / latent
+        print(
+            f"{path.name}, {model.form}, {model.references.n_references} references: "
+            f"melts {scale * (first['melt'] - first['crystal']):+.1f} +- "
+            f"{scale * np.hypot(*error.values()):.1f} K off, second order "
+            f"{scale * (second['melt'] - second['crystal']):+.1f} K"
+        )
+
+
+def judge(work: Path, equilibration: float | None) -> None:
     """Print what the simulations that are there say."""
     from otf.analysis.averages import mean_of
     from otf.analysis.coexistence import (
@@ -266,6 +368,7 @@ def judge(work: Path) -> None:
         averaged_order,
         boundary_between,
         crossing,
+        pooled,
         rate_of,
         settling,
         shares,
@@ -286,11 +389,9 @@ def judge(work: Path) -> None:
     )
     print(f"{len(solid[0].positions)} atoms, {boundary}")
     row, frame = ROWS * TIMESTEP, FRAMES * TIMESTEP
-    means = []
-    for name in STARTS.values():
-        path = work / f"enthalpy-{name}.npz"
-        if not path.exists():
-            continue
+    means: dict[str, list] = {}
+    for path in sorted(work.glob("enthalpy-*.npz")):
+        name = path.stem.removeprefix("enthalpy-")
         run = Simulated.load(path)
         times = row * np.arange(1, len(run.temperatures) + 1)
         found = settling(
@@ -298,9 +399,10 @@ def judge(work: Path) -> None:
             run.temperatures,
             frame * np.arange(1, len(run.frames) + 1),
             shares(configurations(run), boundary),
+            begin=equilibration,
         )
-        means.append(found.temperature)
-        late = times >= 0.5 * times[-1]
+        means.setdefault(name.split("-")[0], []).append(found.temperature)
+        late = times >= (0.5 * times[-1] if equilibration is None else equilibration)
         along = mean_of(run.pressures[late, :2].mean(axis=1))
         print(
             f"from {name}, {times[-1]:.0f} ps: {found.temperature.value:.1f} +- "
@@ -310,7 +412,7 @@ def judge(work: Path) -> None:
             f"{along.error:.3f} GPa; {found.reason or 'settled'}"
         )
     if len(means) > 1:
-        print(agreement(means))
+        print(agreement([pooled(replicas) for replicas in means.values()]))
     temperatures, rates = [], []
     for T in TEMPERATURES:
         path = work / f"velocity-{T:g}K.npz"
@@ -332,17 +434,31 @@ def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("task", choices=("lammps", "velocity", "verdict"))
+    tasks = ("lammps", "velocity", "verdict", "frames", "balance")
+    parser.add_argument("task", choices=tasks)
     parser.add_argument("--repeat", type=int, nargs=3, default=(4, 4, 10))
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--only", help="above or below; or a temperature")
+    parser.add_argument("--replicas", type=int, default=1, help="of every start")
+    parser.add_argument("--only", help="above, below, above-2, ...; or a temperature")
+    parser.add_argument(
+        "--equilibration-ps", type=float, help="not judged (default: half of a run)"
+    )
+    parser.add_argument("--model", type=Path, nargs="+", help="for balance")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.task == "verdict":
-        judge(arguments.work)
+        judge(arguments.work, arguments.equilibration_ps)
+    elif arguments.task == "frames":
+        bulk_frames(arguments.work)
+    elif arguments.task == "balance":
+        balance(arguments.work, arguments.model)
     elif arguments.task == "lammps":
         settle(
-            arguments.work, arguments.repeat, arguments.steps or 125000, arguments.only
+            arguments.work,
+            arguments.repeat,
+            arguments.steps or 125000,
+            arguments.only,
+            arguments.replicas,
         )
     else:
         grow(arguments.work, arguments.repeat, arguments.steps or 25000, arguments.only)

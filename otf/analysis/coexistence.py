@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from otf.analysis.averages import blocks, mean_of
+from otf.analysis.averages import Mean, blocks, mean_of
 from otf.analysis.order import Surroundings, bond_order
 from otf.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otf.analysis.averages import Mean
     from otf.configuration import BoolArray, Configuration, FloatArray
 
 DEGREE: Final = 6
@@ -166,7 +165,7 @@ def profile(
 # ------------------------------------------------------------- at constant enthalpy
 @dataclass(frozen=True)
 class Settling:
-    """What the second half of a run at constant enthalpy says.
+    """What a run at constant enthalpy says once it has come to rest.
 
     Attributes
     ----------
@@ -193,8 +192,10 @@ def settling(
     temperatures: FloatArray,
     share_times: FloatArray,
     crystal: FloatArray,
+    *,
+    begin: float | None = None,
 ) -> Settling:
-    """Judge the second half of a run.
+    """Judge a run without its beginning.
 
     Parameters
     ----------
@@ -202,6 +203,8 @@ def settling(
         (T,) ps and K.
     share_times, crystal
         (F,) ps and shares of crystalline atoms.
+    begin
+        ps, from where it is judged; without it the second half.
 
     Raises
     ------
@@ -214,7 +217,8 @@ def settling(
     whose slope is within two standard errors of zero. That of a fit to ten independent
     values is beyond them in 8 % of all settled runs, Student's t of 8 degrees.
     """
-    begin = 0.5 * (times[0] + times[-1])
+    if begin is None:
+        begin = 0.5 * float(times[0] + times[-1])
     late, T = times[times >= begin], temperatures[times >= begin]
     seen = crystal[share_times >= begin]
     if len(T) < 2 * BLOCKS or not len(seen):
@@ -262,6 +266,21 @@ class Agreement:
     value: float
     error: float
     agree: bool
+
+
+def pooled(replicas: Sequence[Mean]) -> Mean:
+    """Return the mean of replicas of one start.
+
+    Its error is that of their own errors, or that of their scatter where it is more: a
+    run knows nothing of what is slower than itself.
+    """
+    values = np.array([m.value for m in replicas])
+    errors = np.array([m.error for m in replicas])
+    n = len(values)
+    error = float(np.hypot.reduce(errors)) / n
+    if n > 1:
+        error = max(error, float(values.std(ddof=1)) / math.sqrt(n))
+    return Mean(float(values.mean()), error, sum(m.n_independent for m in replicas))
 
 
 def agreement(means: Sequence[Mean]) -> Agreement:

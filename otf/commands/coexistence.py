@@ -17,6 +17,7 @@ from otf.analysis.coexistence import (
     boundary_between,
     closed_shells,
     crossing,
+    pooled,
     profile,
     rate_of,
     settling,
@@ -38,9 +39,11 @@ from otf.commands.coexistence_runs import (
     RunStops,
     along_third,
     at_mean_cell,
+    equilibration_of,
     first_crystal,
     lower_half,
     require_a_verdict,
+    start_name,
 )
 from otf.commands.ending import SIGNALLED
 from otf.errors import InputError
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from otf.analysis.averages import Mean
     from otf.analysis.coexistence import Boundary, Rate, Settling
     from otf.configuration import Configuration, FloatArray
     from otf.report.drawing import Panel
@@ -149,18 +153,28 @@ class Trace:
     Attributes
     ----------
     start : K
+    replica : counted from 0
+    begin : ps, from where it is judged at constant enthalpy
     times, temperatures, pressures : (T,) ps, K, and GPa in the mean of the axes
     share_times, crystal : (F,) ps and crystalline shares
     profile : (slices,) crystalline share along the cell in the last tenth
     """
 
     start: float
+    replica: int
+    begin: float
     times: FloatArray
     temperatures: FloatArray
     pressures: FloatArray
     share_times: FloatArray
     crystal: FloatArray
     profile: FloatArray
+
+    @property
+    def name(self) -> str:
+        """Return the temperature it started at, and which of several it is."""
+        again = f", replica {self.replica + 1}" if self.replica else ""
+        return f"{self.start:g} K{again}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +208,13 @@ def _melted(runs: Runs, protocol: Protocol, crystal: Configuration) -> Melted:
     runs.carry_out(melt, at_mean_cell(path, runs.last(first)))
     boundary = _boundary(runs.folder(first), runs.folder(melt), neighbors)
     traces: list[Trace] = []
-    for temperature in protocol.temperatures:
-        join, judged = protocol.join(temperature), protocol.judged(temperature)
+    picoseconds = protocol.settings.dynamics.timestep_fs * 1e-3
+    begin = equilibration_of(section) * picoseconds
+    for start in protocol.starts:
+        join, judged = protocol.join(*start), protocol.judged(*start)
         runs.carry_out(join, runs.last(melt))
         runs.carry_out(judged, runs.last(join))
-        traces.append(_trace(runs.folder(judged), temperature, boundary))
+        traces.append(_trace(runs.folder(judged), *start, begin, boundary))
     return Melted(protocol.pressure, protocol.estimate, boundary, traces)
 
 
@@ -219,7 +235,9 @@ def _boundary(crystal: RunFolder, melt: RunFolder, neighbors: int) -> Boundary:
     )
 
 
-def _trace(folder: RunFolder, start: float, boundary: Boundary) -> Trace:
+def _trace(
+    folder: RunFolder, start: float, replica: int, begin: float, boundary: Boundary
+) -> Trace:
     thermo = read_thermo(folder.thermo)
     motion = read_motion(folder.path)
     motion = motion.part(slice(None, None, -(-motion.n_frames // MOST_FRAMES)))
@@ -234,6 +252,8 @@ def _trace(folder: RunFolder, start: float, boundary: Boundary) -> Trace:
         ) from error
     return Trace(
         start,
+        replica,
+        begin,
         thermo["time_fs"] * 1e-3,
         thermo["temperature_K"],
         thermo["pressure_GPa"],
@@ -291,12 +311,16 @@ class Verdict:
 def _at_enthalpy(one: Melted) -> Verdict:
     at = f" at {one.pressure:g} GPa"
     judged = [
-        settling(t.times, t.temperatures, t.share_times, t.crystal) for t in one.traces
+        settling(t.times, t.temperatures, t.share_times, t.crystal, begin=t.begin)
+        for t in one.traces
     ]
-    together = agreement([j.temperature for j in judged])
+    means: dict[float, list[Mean]] = {}
+    for trace, j in zip(one.traces, judged, strict=True):
+        means.setdefault(trace.start, []).append(j.temperature)
+    together = agreement([pooled(replicas) for replicas in means.values()])
     quantities, notes = [], []
     for trace, j in zip(one.traces, judged, strict=True):
-        name = f"from {trace.start:g} K{at}"
+        name = f"from {trace.name}{at}"
         mean = j.temperature
         quantities += [
             Quantity(f"temperature {name}", mean.value, mean.error, "K"),
@@ -323,30 +347,31 @@ def _at_enthalpy(one: Melted) -> Verdict:
 
 
 def _along_the_borders(trace: Trace, pressure: float, name: str) -> Quantity:
-    """Return the pressure along x and y in the second half, GPa.
+    """Return the pressure along x and y where the run is judged, GPa.
 
     That along z is the one that was set, so it is (3 p - P)/2 of the mean p of all. The
     stress of the borders and a strained crystal make it another.
     """
-    late = trace.pressures[trace.times >= 0.5 * (trace.times[0] + trace.times[-1])]
+    late = trace.pressures[trace.times >= trace.begin]
     mean = mean_of(1.5 * late - 0.5 * pressure)
     return Quantity(f"pressure along the borders {name}", mean.value, mean.error, "GPa")
 
 
 def _by_velocity(one: Melted) -> Verdict:
     at = f" at {one.pressure:g} GPa"
-    temperatures, rates, notes = [], [], []
+    names, temperatures, rates, notes = [], [], [], []
     for trace in one.traces:
         rate = rate_of(trace.share_times, trace.crystal)
         if rate is None:
-            notes.append(f"a phase is gone too soon at {trace.start:g} K{at}")
+            notes.append(f"a phase is gone too soon at {trace.name}{at}")
             continue
+        names.append(trace.name)
         temperatures.append(trace.start)
         rates.append(rate)
     found = crossing(np.array(temperatures), rates)
     quantities = [
-        Quantity(f"growth at {T:g} K{at}", 1e3 * r.value, 1e3 * r.error, "1/ns")
-        for T, r in zip(temperatures, rates, strict=True)
+        Quantity(f"growth at {name}{at}", 1e3 * r.value, 1e3 * r.error, "1/ns")
+        for name, r in zip(names, rates, strict=True)
     ]
     quantities += [
         Quantity(f"chi2 of the line{at}", found.misfit),
@@ -385,13 +410,13 @@ def _on_the_estimate(one: Melted, value: float) -> list[str]:
 def _shares_table(traces: Sequence[Trace]) -> dict[str, ArrayLike]:
     fewest = min(len(t.crystal) for t in traces)
     table: dict[str, ArrayLike] = {"time_ps": traces[0].share_times[:fewest]}
-    return table | {f"from_{t.start:g}K": t.crystal[:fewest] for t in traces}
+    return table | {
+        f"from_{start_name(t.start, t.replica)}": t.crystal[:fewest] for t in traces
+    }
 
 
 def _shares_panel(one: Melted) -> Lines:
-    curves = [
-        Curve(f"from {t.start:g} K", t.share_times, t.crystal) for t in one.traces
-    ]
+    curves = [Curve(f"from {t.name}", t.share_times, t.crystal) for t in one.traces]
     return Lines(
         "time (ps)",
         "crystalline share of the atoms",
@@ -403,7 +428,7 @@ def _shares_panel(one: Melted) -> Lines:
 
 def _profile_panel(one: Melted) -> Lines:
     middles = (np.arange(SLICES) + 0.5) / SLICES
-    curves = [Curve(f"from {t.start:g} K", middles, t.profile) for t in one.traces]
+    curves = [Curve(f"from {t.name}", middles, t.profile) for t in one.traces]
     return Lines(
         "place along the third cell vector",
         "crystalline share at the end",
@@ -423,7 +448,7 @@ def _temperatures(one: Melted, judged: Sequence[Settling]) -> Lines:
             for series in (trace.times, trace.temperatures)
         )
         words = with_error(j.temperature.value, j.temperature.error)
-        curves.append(Curve(f"from {trace.start:g} K: {words} K", x, y))
+        curves.append(Curve(f"from {trace.name}: {words} K", x, y))
     return Lines("time (ps)", "temperature (K)", curves, title=f"{one.pressure:g} GPa")
 
 

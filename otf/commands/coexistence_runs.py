@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 ROWS, FRAMES = 10, 100  # steps between two of them, where the input file is silent
 HOTTER: Final = 2.5  # than the estimate is what melts
 FEWEST_ATOMS: Final = 64
+SEEDS: Final = 2**32
 OF_DYNAMICS: Final = (
     "timestep_fs",
     "thermostat",
@@ -53,12 +54,14 @@ class Plan:
     dynamics : keys of [dynamics]
     stages : keys of each stage
     held : numbers of the atoms that do not move
+    replica : counted from 0, what its random numbers are told apart by
     """
 
     name: str
     dynamics: Mapping[str, object]
     stages: Sequence[Mapping[str, object]]
     held: Sequence[int] = ()
+    replica: int = 0
 
     @property
     def steps(self) -> int:
@@ -127,17 +130,23 @@ class Protocol:
             held,
         )
 
-    def join(self, temperature: float) -> Plan:
-        """Return both phases let go at a temperature."""
-        return self._at(f"join-{temperature:g}K", temperature, self._section.join_steps)
+    @property
+    def starts(self) -> list[tuple[float, int]]:
+        """Return temperature in K and replica of every simulation, in order."""
+        replicas = range(self._section.replicas)
+        return [(T, k) for T in self.temperatures for k in replicas]
 
-    def judged(self, temperature: float) -> Plan:
+    def join(self, temperature: float, replica: int) -> Plan:
+        """Return both phases let go at a temperature."""
+        return self._at("join", temperature, replica, self._section.join_steps)
+
+    def judged(self, temperature: float, replica: int) -> Plan:
         """Return the run that is judged."""
         steps = self._section.steps
         if self._section.method == "velocity":
-            return self._at(f"velocity-{temperature:g}K", temperature, steps)
+            return self._at("velocity", temperature, replica, steps)
         return Plan(
-            f"enthalpy-{temperature:g}K",
+            f"enthalpy-{start_name(temperature, replica)}",
             {
                 **self._given("timestep_fs", "barostat_time_fs"),
                 "ensemble": "NPH",
@@ -145,13 +154,14 @@ class Protocol:
                 "initial_temperature_K": temperature,
             },
             [{"steps": steps, "pressure_GPa": self.pressure}],
+            replica=replica,
         )
 
     def plans(self) -> list[Plan]:
         """Return every run in order; who is held in that of melting is left open."""
         out = [self.crystal(), self.melt(())]
-        for T in self.temperatures:
-            out += [self.join(T), self.judged(T)]
+        for start in self.starts:
+            out += [self.join(*start), self.judged(*start)]
         return out
 
     @property
@@ -160,15 +170,16 @@ class Protocol:
         assert section is not None  # the command refuses an input without it
         return section
 
-    def _at(self, name: str, temperature: float, steps: int) -> Plan:
+    def _at(self, kind: str, temperature: float, replica: int, steps: int) -> Plan:
         return Plan(
-            name,
+            f"{kind}-{start_name(temperature, replica)}",
             {
                 **self._warmed("NPT"),
                 "cell": ["zz"],
                 "initial_temperature_K": temperature,
             },
             [self._stage(steps, temperature)],
+            replica=replica,
         )
 
     def _stage(self, steps: int, temperature: float) -> dict[str, object]:
@@ -186,6 +197,11 @@ class Protocol:
         dynamics = self.settings.dynamics
         plain = dynamics.model_dump(mode="json")
         return {key: plain[key] for key in keys if dynamics.was_given(key)}
+
+
+def start_name(temperature: float, replica: int) -> str:
+    """Return what a simulation is called by: its temperature, and which it is there."""
+    return f"{temperature:g}K" + (f"-{replica + 1}" if replica else "")
 
 
 class RunStops(Exception):  # noqa: N818 - it is no error
@@ -301,7 +317,7 @@ class Runs:
         title = f"{settings.title} {plan.name} {self._protocol.pressure:g} GPa".strip()
         lines = [
             f"title = {toml(title)}",
-            f"seed = {settings.seed}",
+            f"seed = {(settings.seed + plan.replica) % SEEDS}",
             f"device = {toml(settings.device)}",
         ]
         for name, table in tables.items():
@@ -328,17 +344,25 @@ def require_a_verdict(settings: Settings, section: Coexistence) -> None:
     """Raise InputError when the runs are too short for what will be asked of them."""
     output = settings.output
     if section.method == "enthalpy":
-        every, needed = _or(output, "thermo_interval", ROWS), 4 * BLOCKS
+        every, needed = _or(output, "thermo_interval", ROWS), 2 * BLOCKS
         what, key = "temperatures", "thermo_interval"
+        judged = section.steps - equilibration_of(section)
     else:
         every = _or(output, "trajectory_interval", FRAMES)
         needed, what, key = RATE_BLOCKS * FEWEST_FRAMES, "frames", "trajectory_interval"
-    found = section.steps // every
+        judged = section.steps
+    found = max(judged, 0) // every
     if found < needed:
         raise InputError(
-            f"steps = {section.steps} and {key} = {every} give {found} {what}, "
+            f"{judged} steps that are judged and {key} = {every} give {found} {what}, "
             f"a verdict needs {needed}: give more steps (coexistence.steps)"
         )
+
+
+def equilibration_of(section: Coexistence) -> int:
+    """Return the steps of a run at constant enthalpy that are not judged."""
+    steps = section.equilibration_steps
+    return (section.steps + 1) // 2 if steps is None else steps
 
 
 def first_crystal(settings: Settings) -> Configuration:

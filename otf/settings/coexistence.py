@@ -75,6 +75,17 @@ class Coexistence(Section):
         default=50000,
         description="Steps of each simulation that is judged.",
     )
+    equilibration_steps: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description='Steps at the beginning of each run of method = "enthalpy" that '
+        "are not judged; without it half of them.",
+        examples=[25000],
+    )
+    replicas: Annotated[int, Field(ge=1, le=99)] = Field(
+        default=1,
+        description="Simulations from every temperature, each with random numbers of "
+        "its own.",
+    )
     neighbors: Annotated[int, Field(ge=4, le=60)] | None = Field(
         default=None,
         description="Nearest neighbours the order parameter looks at; without it those "

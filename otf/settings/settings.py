@@ -386,6 +386,11 @@ def _coexistence(settings: Settings, section: Coexistence) -> list[str]:
         lines.append(
             'temperatures needs method = "velocity" (coexistence.temperatures)'
         )
+    if section.method != "enthalpy" and section.was_given("equilibration_steps"):
+        lines.append(
+            'equilibration_steps needs method = "enthalpy" '
+            "(coexistence.equilibration_steps)"
+        )
     melting = section.melt_temperature_K
     hottest = max(section.estimates)
     if melting is not None and melting <= hottest:
