@@ -1,9 +1,11 @@
 """The examples: every input that is shown can be run as it stands."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from otf.cli import main
 from otf.settings.loading import load_settings
 from otf.settings.start import starting_point
 
@@ -17,3 +19,20 @@ def test_the_input_of_an_example_is_sound(path):
     assert settings.is_learning
     assert starting_point(settings).configuration.n_atoms > 1
     assert settings.dynamics.stages
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.glob("silicon_*/input.toml")), ids=lambda p: p.parent.name
+)
+def test_a_look_at_the_input_finds_it_sound(path, capsys):
+    assert main(["check", str(path)]) == 0
+    assert "input.toml is sound" in capsys.readouterr().out
+
+
+def test_the_cell_of_two_phases_is_planned(tmp_path, capsys):
+    shutil.copytree(EXAMPLES / "silicon_melting", tmp_path / "melting")
+    (tmp_path / "melting/silicon.h5").touch()  # what the learning leaves
+    assert main(["coexistence", str(tmp_path / "melting/melting.toml"), "--plan"]) == 0
+    out = capsys.readouterr().out
+    assert "432 atoms" in out
+    assert "enthalpy-1757.6K-2  75000 steps" in out

@@ -5,6 +5,7 @@
     python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 25000]
     python -P coexistence.py WORK verdict [--equilibration-ps 50]
     python -P coexistence.py WORK frames
+    python -P coexistence.py WORK own --model MODEL
     python -P coexistence.py WORK balance --model MODEL [MODEL ...]
 
 `lammps`    the protocol of `otf-md coexistence` in LAMMPS: the crystal at no pressure,
@@ -15,8 +16,9 @@
             the extra `analysis`.
 `frames`    crystal and melt of 216 atoms at the melting temperature and no pressure,
             in LAMMPS, which no model was fitted to.
+`own`       what `otf-md sweep` needs to let a model move the same crystal and melt.
 `balance`   errors of models on these frames with their sign, and by how much they
-            move the melting temperature.
+            move the melting temperature: better so where the model has moved them.
 
 Every simulation is kept in WORK as it ends, and is not made twice. The answer is known:
 1691(20) K by J. Q. Broughton, X. P. Li, Phys. Rev. B 35, 9120 (1987),
@@ -42,6 +44,32 @@ MELTING = 3500.0  # K
 APART = 60.0  # K, of the starts from the estimate
 TEMPERATURES = (1600.0, 1650.0, 1690.0, 1730.0, 1780.0)  # K, of the velocities
 EDGE = 5.46  # angstrom, near that at the estimate
+OWN = """title = "Crystal and melt, moved by the model"
+
+[structure]
+file = "crystal.extxyz"
+
+[potential]
+model = "{model}"
+on_untrusted = "flag"
+
+[dynamics]
+timestep_fs = 2.0
+ensemble = "NPT"
+barostat_time_fs = 500.0
+
+[[dynamics.stages]]
+steps = 17000
+temperature_K = {T}
+pressure_GPa = 0.0
+
+[sweep]
+structures = ["crystal.extxyz", "melt.extxyz"]
+
+[output]
+directory = "own"
+trajectory_interval = 500
+"""
 STARTS = {1: "above", -1: "below"}
 TIMESTEP = 0.002  # ps
 BULK = (3, 3, 3)  # conventional cells of the frames of one phase
@@ -299,15 +327,42 @@ def configurations(run: Simulated, stride: int = 1) -> list[Configuration]:
     ]
 
 
+def prepare(work: Path, model: Path) -> None:
+    """Write what `otf-md sweep` needs to let a model move crystal and melt."""
+    from otf.configuration import Labels
+    from otf.store.extxyz import write_frames
+
+    folder = own_runs(work, model)
+    folder.mkdir(exist_ok=True)
+    for name, run in bulk_frames(work).items():
+        last = configurations(run)[-1]
+        nothing = Labels(np.nan, np.full((last.n_atoms, 3), np.nan), np.full(6, np.nan))
+        write_frames(folder / f"{name}.extxyz", [(last, nothing)])
+    (folder / "input.toml").write_text(OWN.format(model=model.resolve(), T=ESTIMATE))
+    print(f"otf-md sweep {folder / 'input.toml'} --jobs 1")
+
+
+def own_runs(work: Path, model: Path) -> Path:
+    """Return where a model moves crystal and melt."""
+    return work / f"own-{model.stem}"
+
+
 def balance(work: Path, models: Sequence[Path]) -> None:
     """Print the errors of models in either phase and what they do to melting.
 
     Notes
     -----
     To first order the free energy of a phase changes by the mean of the difference of
-    the potentials over the original, to second by -var/(2 kT) more; a difference d
-    between melt and crystal moves the melting temperature by T d/L, L being the latent
-    heat.
+    the potentials over the original, to second by -var/(2 kT) more; where the model has
+    moved the phases itself, both sets give it to all orders [1]_. A difference d of the
+    change between melt and crystal moves the melting temperature by T d/L, L being the
+    latent heat.
+
+    References
+    ----------
+    .. [1] C. H. Bennett, Efficient estimation of free energy differences from Monte
+       Carlo data, J. Comput. Phys. 22, 245 (1976),
+       doi 10.1016/0021-9991(76)90078-4.
     """
     from ase.units import GPa, kB
 
@@ -325,39 +380,67 @@ def balance(work: Path, models: Sequence[Path]) -> None:
         for name, frames in labelled.items()
     }
     latent = heights["melt"] - heights["crystal"]
+    scale = ESTIMATE / latent
     print(f"latent heat {1e3 * latent:.1f} meV/atom")
     for path in models:
         model = load_model(path)
-        first, error, second = {}, {}, {}
+        first, second, free = {}, {}, {}
         for name, frames in labelled.items():
             n = frames[0][0].n_atoms
             found = [model.predict(c) for c, _ in frames]
-            off = np.array(
-                [p.energy - y.energy for p, (_, y) in zip(found, frames, strict=True)]
-            )
-            forces = np.concatenate(
-                [p.forces - y.forces for p, (_, y) in zip(found, frames, strict=True)]
-            )
-            pressures = [
-                (y.stress - p.stress)[:3].mean() / GPa
-                for p, (_, y) in zip(found, frames, strict=True)
-            ]
-            first[name] = off.mean() / n
-            error[name] = off.std(ddof=1) / n / np.sqrt(len(off))
+            pairs = list(zip(found, [y for _, y in frames], strict=True))
+            off = np.array([p.energy - y.energy for p, y in pairs])
+            forces = np.concatenate([p.forces - y.forces for p, y in pairs])
+            pressures = [(y.stress - p.stress)[:3].mean() / GPa for p, y in pairs]
+            first[name] = off.mean() / n, off.std(ddof=1) / n / np.sqrt(len(off))
             second[name] = -off.var(ddof=1) / n / (2.0 * kB * ESTIMATE)
             print(
                 f"{path.name}, {name}, {len(off)} frames: energy "
-                f"{1e3 * first[name]:+.2f} +- {1e3 * error[name]:.2f} meV/atom, force "
-                f"RMSE {np.sqrt((forces**2).mean()):.3f} eV/A, pressure "
+                f"{1e3 * first[name][0]:+.2f} +- {1e3 * first[name][1]:.2f} meV/atom, "
+                f"force RMSE {np.sqrt((forces**2).mean()):.3f} eV/A, pressure "
                 f"{np.mean(pressures):+.3f} GPa"
             )
-        scale = ESTIMATE / latent
+            own = own_frames(own_runs(work, path) / "own" / name)
+            if own:
+                back = np.array(
+                    [model.predict(c).energy - reference.label(c).energy for c in own]
+                )
+                free[name] = bennett(off, back, n)
+                print(
+                    f"{path.name}, {name}, {len(own)} frames of its own: energy "
+                    f"{1e3 * back.mean() / n:+.2f} meV/atom, free energy "
+                    f"{1e3 * free[name][0]:+.2f} +- {1e3 * free[name][1]:.2f} meV/atom"
+                )
+        melts = [scale * (x["melt"][0] - x["crystal"][0]) for x in (first, free) if x]
+        errors = [
+            scale * np.hypot(x["melt"][1], x["crystal"][1]) for x in (first, free) if x
+        ]
         print(
             f"{path.name}, {model.form}, {model.references.n_references} references: "
-            f"melts {scale * (first['melt'] - first['crystal']):+.1f} +- "
-            f"{scale * np.hypot(*error.values()):.1f} K off, second order "
-            f"{scale * (second['melt'] - second['crystal']):+.1f} K"
+            f"melts {melts[0]:+.1f} +- {errors[0]:.1f} K off to first order, to second "
+            f"{scale * (second['melt'] - second['crystal']):+.1f} K more"
+            + (f"; to all {melts[1]:+.1f} +- {errors[1]:.1f} K" if free else "")
         )
+
+
+def own_frames(run: Path) -> list[Configuration]:
+    """Return what a model made of a phase after 4 ps, every picosecond."""
+    from otf.commands.analyses.inputs import configurations_of
+    from otf.store.motion import read_motion
+
+    if not run.exists():
+        return []
+    return configurations_of(read_motion(run))[4:]
+
+
+def bennett(off: FloatArray, back: FloatArray, n: int) -> tuple[float, float]:
+    """Return the change of the free energy and its error, eV for each of n atoms."""
+    from ase.units import kB
+    from pymbar.other_estimators import bar
+
+    kT = kB * ESTIMATE
+    found = bar(off / kT, -back / kT)
+    return kT * float(found["Delta_f"]) / n, kT * float(found["dDelta_f"]) / n
 
 
 def judge(work: Path, equilibration: float | None) -> None:
@@ -434,7 +517,7 @@ def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    tasks = ("lammps", "velocity", "verdict", "frames", "balance")
+    tasks = ("lammps", "velocity", "verdict", "frames", "own", "balance")
     parser.add_argument("task", choices=tasks)
     parser.add_argument("--repeat", type=int, nargs=3, default=(4, 4, 10))
     parser.add_argument("--steps", type=int)
@@ -450,6 +533,8 @@ def main() -> None:
         judge(arguments.work, arguments.equilibration_ps)
     elif arguments.task == "frames":
         bulk_frames(arguments.work)
+    elif arguments.task == "own":
+        prepare(arguments.work, arguments.model[0])
     elif arguments.task == "balance":
         balance(arguments.work, arguments.model)
     elif arguments.task == "lammps":
