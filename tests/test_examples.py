@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from otf.cli import main
+from otf.commands.fitting import model_settings
 from otf.settings.loading import load_settings
 from otf.settings.start import starting_point
 
@@ -36,3 +37,12 @@ def test_the_cell_of_two_phases_is_planned(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "432 atoms" in out
     assert "enthalpy-1757.6K-2  75000 steps" in out
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.glob("*/production.toml")), ids=lambda p: p.parent.name
+)
+def test_the_form_for_production_is_sound(path):
+    settings = model_settings(path)
+    assert settings.regression.was_given("exponent")
+    assert settings.descriptor.was_given("cutoff_three_body_A")
