@@ -36,7 +36,7 @@ def test_the_cell_of_two_phases_is_planned(tmp_path, capsys):
     assert main(["coexistence", str(tmp_path / "melting/melting.toml"), "--plan"]) == 0
     out = capsys.readouterr().out
     assert "576 atoms" in out
-    assert "enthalpy-1757.6K-2  75000 steps" in out
+    assert "enthalpy-1757.6K-2  150000 steps" in out
 
 
 @pytest.mark.parametrize(
