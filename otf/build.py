@@ -32,11 +32,12 @@ from otf.errors import InputError, StoreError
 from otf.kernels import DeviceMissing, load
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
+from otf.learning.judge import Judge
 from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
 from otf.learning.potential import LearningOptions, LearningPotential
 from otf.learning.production import ProductionPotential
 from otf.learning.queue import under
-from otf.learning.stress import StressTolerance
+from otf.learning.stress import StressErrors, StressTolerance
 from otf.models.archive import model_from_arrays, posterior_from_arrays
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Covariance, Gaussian, Polynomial
@@ -93,14 +94,16 @@ def build_descriptor(settings: Settings, species: Sequence[int]) -> PowerSpectru
     )
 
 
-def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
-    """Return an empty model for these atomic numbers."""
+def build_model(
+    settings: Settings, species: Sequence[int], *, allocate: Allocate | None = None
+) -> BayesianLinear:
+    """Return an empty model for these atomic numbers; rows lie where that says."""
     r = settings.regression
     covariance: Covariance = (
         Gaussian(r.length) if r.covariance == "gaussian" else Polynomial(r.exponent)
     )
     stress = 0.0 if r.train_stress == "no" else r.weight_stress
-    return BayesianLinear(
+    model = BayesianLinear(
         build_descriptor(settings, species),
         covariance=covariance,
         baseline=build_baseline(settings.baseline, species),
@@ -119,6 +122,9 @@ def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
         ),
         isolated_energies=isolated_energies(settings.baseline),
     )
+    if allocate is not None:
+        model.training.keep_rows_in(allocate)
+    return model
 
 
 def build_row_memory(settings: Settings, folder: RunFolder) -> ScratchRows:
@@ -152,20 +158,15 @@ def build_learning(
     reference: ReferenceCalculator,
     log: LearningLog,
     *,
-    allocate: Allocate | None = None,
+    model: BayesianLinear,
 ) -> LearningPotential:
-    """Return the potential of a run that learns; its rows lie where that says."""
+    """Return the potential of a run that learns."""
     learning = settings.learning
     assert settings.reference is not None  # the settings refuse to learn without one
-    species = sorted({int(z) for z in configuration.numbers})
     goal = learning.goal_force_rmse_eV_per_A or learning.max_force_error_eV_per_A
     planned = settings.dynamics.n_steps
-    model = build_model(settings, species)
-    if allocate is not None:
-        model.training.keep_rows_in(allocate)
-    return LearningPotential(
+    judge = Judge(
         model,
-        reference,
         policy=build_policy(settings),
         rules=Rules(
             selection_bound=learning.selection_bound,
@@ -174,6 +175,11 @@ def build_learning(
             queue=learning.queue,
         ),
         calibration=Calibration(),
+        stress=StressErrors(_stress_tolerance(settings)),
+    )
+    return LearningPotential(
+        reference,
+        judge,
         auditor=Auditor(planned, goal=goal, enabled=learning.audits),
         log=log,
         options=LearningOptions(
@@ -184,7 +190,6 @@ def build_learning(
             max_failures=settings.reference.max_failures,
             second_opinion=settings.reference.second_opinion,
             device=build_device(settings, configuration),
-            stress_tolerance=_stress_tolerance(settings),
             strain=START_STRAIN if settings.dynamics.moves_cell else 0.0,
         ),
     )
@@ -466,10 +471,10 @@ def restored_learning(
     allocate: Allocate | None = None,
 ) -> LearningPotential:
     """Return the learning potential of a checkpoint."""
-    potential = build_learning(settings, configuration, reference, log)
-    potential.model = model_from_arrays(
+    model = model_from_arrays(
         checkpoint.model, calculators=calculator_baseline, allocate=allocate
     )
+    potential = build_learning(settings, configuration, reference, log, model=model)
     potential.restore(under(checkpoint.potential, "potential"))
     return potential
 

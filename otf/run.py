@@ -13,6 +13,7 @@ from otf.build import (
     KnownLabels,
     build_device,
     build_learning,
+    build_model,
     build_production,
     build_reference,
     build_row_memory,
@@ -24,6 +25,7 @@ from otf.build import (
     restored_production,
 )
 from otf.build_baseline import require_sound_baseline
+from otf.configuration import species_of
 from otf.dynamics.sampler import evaluate
 from otf.errors import InputError, StoreError
 from otf.kernels import load
@@ -225,8 +227,9 @@ def _assemble(
         log = JournalLog(files, reference.fingerprint)
         rows = build_row_memory(settings, files.folder)
         if checkpoint is None:
+            model = build_model(settings, species_of([configuration]), allocate=rows)
             potential = build_learning(
-                settings, configuration, reference, log, allocate=rows
+                settings, configuration, reference, log, model=model
             )
         else:
             potential = restored_learning(

@@ -18,6 +18,7 @@ import numpy as np
 
 from otf.build import (
     build_learning,
+    build_model,
     build_reference,
     build_row_memory,
     build_sampler,
@@ -27,6 +28,7 @@ from otf.build import (
     restored_learning,
 )
 from otf.build_baseline import require_sound_baseline
+from otf.configuration import species_of
 from otf.deploy.saved_model import save_model
 from otf.dynamics.sampler import evaluate
 from otf.errors import InputError, RunStopped, StoreError
@@ -480,7 +482,8 @@ def _assembled(
             settings, first, reference, logs[0], saved, allocate=rows
         )
     else:
-        lead = build_learning(settings, first, reference, logs[0], allocate=rows)
+        model = build_model(settings, species_of([first]), allocate=rows)
+        lead = build_learning(settings, first, reference, logs[0], model=model)
     potentials = [lead, *(lead.beside(log) for log in logs[1:])]
     walkers = []
     for k, (member, potential) in enumerate(zip(members, potentials, strict=True)):
