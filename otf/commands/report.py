@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from otf.report import write_report
+from otf.commands.run_page import write_run_page
 from otf.store.run_reader import RunView
 
 if TYPE_CHECKING:
@@ -24,6 +24,6 @@ def main(arguments: argparse.Namespace) -> int:
     """Write the page and say where it lies."""
     view = RunView.load(arguments.run)
     output: Path = arguments.output or view.folder.report
-    write_report(view, output)
+    write_run_page(view, output)
     print(f"Wrote {output}.")
     return 0
