@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -12,14 +12,13 @@ from otf.analysis.principal import principal_components
 from otf.report.survey import CLOUD, coverage_of, posterior_of, seen_by
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from otf.configuration import Configuration, FloatArray
     from otf.models.posterior import KernelPosterior
     from otf.report.survey import Coverage, Seen
+    from otf.report.ways import Ways
     from otf.store.run_reader import RunView
-
-Ways: TypeAlias = "Mapping[str, Sequence[tuple[int, Configuration]]]"
 
 FEWEST = 3  # structures that make a map
 

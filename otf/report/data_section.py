@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otf.configuration import FloatArray
-    from otf.report.data_map import Ways
+    from otf.report.ways import Ways
     from otf.store.run_reader import RunView
 
 MOST_SPECIES = 4  # whose environments are drawn

@@ -194,6 +194,7 @@ def spilling_drawing(
         axes.plot(*thinned(time[known], spilling[known]), color=QUIET, linewidth=0.8)
         if bound is not None:
             axes.axhline(bound, color=THRESHOLD, linewidth=1.3)
+        plain_log(axes.yaxis)
         axes.set_ylabel("largest of any atom")
         axes.set_xlabel("time (ps)")
         axes.margins(x=0.01)

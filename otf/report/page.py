@@ -14,10 +14,9 @@ from otf.report.cost import cost_of
 from otf.report.cost_section import cost_section
 from otf.report.data_section import data_section
 from otf.report.elements import cards, document, escape, folded, write_page
-from otf.report.frames import configurations_of, spread_frames
 from otf.report.learned_section import learned_section
-from otf.report.parts import parts_of
 from otf.report.physics_section import physics_section
+from otf.report.ways import motion_of, ways_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,19 +55,13 @@ def report_html(view: RunView, plan: Plan | None = None) -> str:
     formula = formula_of(view.start.configuration)
     heading = title or formula or "Run"
     frames = comparisons(view)
-    parts = parts_of(view, plan)
-    system, moved = spread_frames(view.folder.frames, parts)
-    ways = {
-        part.words: list(
-            zip([f.step for f in some], configurations_of(system, some), strict=True)
-        )
-        for part, some in zip(parts, moved, strict=True)
-    }
+    motion = motion_of(view, plan)
+    ways = ways_of(view, motion)
     bound = None if plan is None else plan.spilling_bound
     chapters = [
-        learned_section(view, frames, parts, plan),
+        learned_section(view, frames, motion.parts, plan),
         data_section(view, ways, bound),
-        physics_section(view, parts, system, moved),
+        physics_section(view, motion),
         cost_section(view, plan),
     ]
     body = [

@@ -12,17 +12,19 @@ from otf.errors import InputError
 from otf.report.elements import gallery, note, section, sentences, table
 from otf.report.frames import configurations_of
 from otf.report.motion_plots import motion_drawings, varies
+from otf.report.phases import in_words
 from otf.report.physics import drift, lattice_of, part_means
 from otf.report.rdf import rdf_of_frames
 from otf.report.structure_plots import lattice_drawings, rdf_drawings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from otf.analysis.averages import Mean
     from otf.report.parts import Part
     from otf.report.physics import Lattice
     from otf.report.rdf import Rdf
+    from otf.report.ways import Motion
     from otf.store.frames import Frame, System
     from otf.store.run_reader import RunView
 
@@ -31,30 +33,26 @@ MOST_PAIRS = 10
 END = 5  # a run without stages is compared by its first and its last part of so many
 
 
-def physics_section(
-    view: RunView,
-    parts: Sequence[Part],
-    system: System | None,
-    frames: Sequence[Sequence[Frame]],
-) -> str:
+def physics_section(view: RunView, motion: Motion) -> str:
     """Return the chapter."""
+    parts, frames = motion.parts, motion.frames
     configuration = view.start.configuration
     n_atoms = 1 if configuration is None else configuration.n_atoms
-    lattice, missing = None, ""
+    lattice = None
+    missing = {"phases": motion.why}
     if varies(view.thermo["volume_A3"]):
         try:
             lattice = lattice_of(view, parts, frames)
         except InputError as error:
-            missing = f"Left out, the lattice over temperature: {error}."
-    means, why = means_of(view, parts, n_atoms)
-    rdfs = rdfs_of(parts, system, frames)
+            missing["the lattice over temperature"] = str(error)
+    means, missing["means of stages"] = means_of(view, parts, n_atoms)
+    rdfs = rdfs_of(parts, motion.system, frames)
     traces = motion_drawings(view, n_atoms, parts)
     pairs = rdf_drawings(rdfs)
     lines = [
         *(f for f in [drift_finding(view, n_atoms)] if f),
         *lattice_findings(lattice),
-        missing,
-        why,
+        *left_out(missing),
     ]
     chapter = [
         sentences(lines),
@@ -68,7 +66,7 @@ def physics_section(
         )
         if traces
         else "",
-        stages_table(view, parts, means),
+        stages_table(view, motion, means),
         gallery(lattice_drawings(lattice, n_atoms)) if lattice else "",
         note(
             "Full points: held stages. Open points: ramps, where the cell lags behind."
@@ -88,12 +86,17 @@ def means_of(
     try:
         return [part_means(view, part, n_atoms=n_atoms) for part in parts], ""
     except InputError as error:
-        return [RunMeans() for _ in parts], f"Left out, means of stages: {error}."
+        return [RunMeans() for _ in parts], str(error)
 
 
-def stages_table(
-    view: RunView, parts: Sequence[Part], means: Sequence[RunMeans]
-) -> str:
+def left_out(missing: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for every reason, empty ones apart, with all that it left out."""
+    for reason in dict.fromkeys(filter(None, missing.values())):
+        names = [name for name, why in missing.items() if why == reason]
+        yield f"Left out, {' and '.join(names)}: {reason}."
+
+
+def stages_table(view: RunView, motion: Motion, means: Sequence[RunMeans]) -> str:
     """Return the table of stages with the means of those that are held."""
     if not len(view.thermo["step"]):
         return ""
@@ -107,9 +110,10 @@ def stages_table(
             with_error(m.pressure_GPa, 3),
             with_error(m.energy_eV_per_atom, 4),
             with_error(m.volume_A3_per_atom, 3),
-            f"{part.name}{', ramp' if part.ramp else ''}" or "the whole run",
+            in_words(phase),
+            (part.name or "the whole run") + (", ramp" if part.ramp else ""),
         )
-        for part, m in zip(parts, means, strict=True)
+        for part, m, phase in zip(motion.parts, means, motion.phases, strict=True)
     ]
     header = (
         "stage",
@@ -119,6 +123,7 @@ def stages_table(
         "P (GPa)",
         "E (eV/atom)",
         "V (Å³/atom)",
+        "phase at the end",
         "",
     )
     return table(
