@@ -24,7 +24,7 @@ from otf.report.comparison import (
 )
 from otf.report.figure import thinned
 from otf.report.frames import configurations_of, spread_frames
-from otf.report.learning_plots import calls_drawing
+from otf.report.learning_plots import bypassed_in_windows, calls_drawing
 from otf.report.page import report_html, verdict
 from otf.report.parts import Part, parts_of
 from otf.report.rdf import radial_distribution, rdf_of_frames
@@ -483,3 +483,16 @@ def test_the_error_of_g_is_that_of_independent_frames():
     poisson = 1 / np.sqrt(n_frames * n * (n - 1) / 2 * shells / 512.0)
     # Ten blocks know an error to a quarter; the mean over the bins to a tenth.
     assert np.mean(rdf.error[2:] / poisson[2:]) == pytest.approx(1.0, abs=0.3)
+
+
+def test_the_share_of_windows_counts_steps_that_were_labelled(view):
+    edges, shares = bypassed_in_windows(view, audits=True)
+    assert len(edges) == len(shares) + 1
+    # Steps 6, 12 and 18 of the first twenty; step 0 is the start.
+    assert shares[0] == pytest.approx(1 - 3 / 20)
+    n_labelled = len({d.step for d in view.decisions if d.step > 0})
+    assert shares.mean() == pytest.approx(1 - n_labelled / N_STEPS)
+    _, apart = bypassed_in_windows(view, audits=False)
+    # The audit at step 100 is the only label of steps 81 to 100.
+    assert apart[4] == pytest.approx(1.0)
+    assert shares[4] == pytest.approx(1 - 1 / 20)

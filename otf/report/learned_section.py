@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from otf.store.entries import Retrain
     from otf.store.run_reader import RunView
 
-LAST_FITS = 12
+LAST_FITS = 6
 FEW_FRAMES = 4  # below that shares and halves of the labels say nothing
 CONFIDENT = 2.0  # standard errors by which a share differs in earnest
 
@@ -86,11 +86,12 @@ def findings(view: RunView, frames: Sequence[Comparison]) -> Iterator[str]:
         return
     if not view.labels:
         yield "The reference has given no labels so far."
-    _, shares = bypassed_in_windows(view)
+    _, shares = bypassed_in_windows(view, audits=False)
     if len(shares):
         yield (
             f"{percent(shares[-1])} of the last {view.step // len(shares):,} steps "
-            f"needed no reference call, {percent(shares[0])} of as many first ones."
+            f"asked for no reference, {percent(shares[0])} of as many first ones, "
+            "audits apart."
         )
     if len(frames) >= FEW_FRAMES:
         first, last = trend_of(frames)

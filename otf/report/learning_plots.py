@@ -131,30 +131,54 @@ def calls_drawing(view: RunView, parts: Sequence[Part]) -> Drawing | None:
 
 def bypass_drawing(view: RunView, parts: Sequence[Part]) -> Drawing | None:
     """Draw the share of steps without the reference, in windows of the run."""
-    edges, shares = bypassed_in_windows(view)
+    edges, shares = bypassed_in_windows(view, audits=False)
+    _, with_audits = bypassed_in_windows(view, audits=True)
     if not len(shares):
         return None
 
     def draw(axes: Axes) -> None:
         x = ps_of(view, edges)
-        axes.stairs(100.0 * shares, x, color=MODEL, linewidth=1.8, baseline=None)
+        for values, color, label in (
+            (with_audits, AUDIT, "audits counted"),
+            (shares, MODEL, "audits apart"),
+        ):
+            axes.stairs(
+                100.0 * values,
+                x,
+                color=color,
+                linewidth=1.5,
+                baseline=None,
+                label=label,
+            )
         axes.set_ylim(top=100.5)
         axes.set_ylabel("of the steps (%)")
         axes.set_xlabel("time (ps)")
+        axes.legend(loc="lower right")
         shade(axes, view, parts)
 
     alt = (
-        f"Share of steps without the reference in {len(shares)} windows: "
+        f"Share of steps without the reference in {len(shares)} windows, audits apart: "
         f"{percent(shares[0])} in the first, {percent(shares[-1])} in the last."
     )
     return drawing("bypassed", "Steps without the reference", alt, draw)
 
 
-def bypassed_in_windows(view: RunView) -> tuple[FloatArray, FloatArray]:
-    """Return the edges (w + 1,) of windows in steps, and the shares (w,) in them."""
-    steps = np.unique([d.step for d in view.decisions if d.labelled])
+def bypassed_in_windows(
+    view: RunView, *, audits: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Return the edges (w + 1,) of windows in steps, and the shares (w,) in them.
+
+    Parameters
+    ----------
+    view
+        The run.
+    audits
+        Whether steps that were labelled to judge the model count as calls, too.
+    """
+    labelled = [d for d in view.decisions if d.labelled]
+    steps = np.unique([d.step for d in labelled if audits or d.reason != "audit"])
     n_steps = view.step
-    if not len(steps) or n_steps < WINDOWS:
+    if not labelled or n_steps < WINDOWS:
         return np.empty(0), np.empty(0)
     edges = np.linspace(0.5, n_steps + 0.5, WINDOWS + 1)
     counts, _ = np.histogram(steps, edges)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from otf.analysis.averages import Mean, blocks, jackknife
-from otf.analysis.lattice import lattice_parameters, point_of
+from otf.analysis.lattice import is_settled, lattice_parameters, point_of
 from otf.analysis.run_means import RunMeans, means_of_rows
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ class Lattice:
     ----------
     points : means with errors; volumes are those of the whole cell
     ramp : (k,) whether the temperature or pressure changed meanwhile
+    unsettled : numbers of held stages whose halves differ in volume
     """
 
     points: Sequence[Point]
     ramp: Sequence[bool]
+    unsettled: Sequence[int] = ()
 
 
 def lattice_of(
@@ -91,7 +93,7 @@ def lattice_of(
         When the package for the errors of correlated series is not installed.
     """
     table = view.thermo
-    points, ramps = [], []
+    points, ramps, unsettled = [], [], []
     for part, some in zip(parts, frames, strict=True):
         if len(some) < FEWEST or not len(table["step"]):
             continue
@@ -104,4 +106,6 @@ def lattice_of(
             series = {name: values[chosen] for name, values in cells.items()}
             points.append(point_of(temperature[chosen], series))
             ramps.append(part.ramp)
-    return Lattice(points, ramps) if points else None
+        if not part.ramp and not is_settled(cells["volume"][held[0]]):
+            unsettled.append(part.number)
+    return Lattice(points, ramps, unsettled) if points else None

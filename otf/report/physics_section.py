@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.analysis.lattice import expansion
+from otf.analysis.lattice import SETTLED, expansion
 from otf.analysis.run_means import RunMeans
 from otf.errors import InputError
 from otf.report.elements import gallery, note, section, sentences, table
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_CURVES = 5  # of g(r)
 MOST_PAIRS = 10
+FEWEST_POINTS = 3  # that make a straight line worth drawing
+UNLIKELY = 0.01  # probability below which a straight line is not believed
 END = 5  # a run without stages is compared by its first and its last part of so many
 
 
@@ -160,18 +162,29 @@ def lattice_findings(lattice: Lattice | None) -> Iterator[str]:
     """Yield the thermal expansion, where there are temperatures to compare."""
     if lattice is None:
         return
+    for number in lattice.unsettled:
+        yield (
+            f"The volume of stage {number} has not settled: its halves differ by more "
+            f"than {SETTLED:g} standard errors."
+        )
     held = [p for p, ramp in zip(lattice.points, lattice.ramp, strict=True) if not ramp]
-    points, what = (
-        (held, "held stages") if len(held) > 2 else (lattice.points, "points")
-    )
-    if len(points) < 3:
+    points, what = held, "held stages"
+    if len(held) < FEWEST_POINTS:
+        points, what = list(lattice.points), "points"
+    if len(points) < FEWEST_POINTS:
         return
     found = expansion(points, "volume")
-    yield (
+    text = (
         f"Volume expansion (1/V) dV/dT = {found.coefficient:.2e} ± {found.error:.0e} "
         f"1/K from {len(points)} {what} around {found.temperature:.0f} K, by a "
-        "straight line."
+        "straight line"
     )
+    if found.probability < UNLIKELY:
+        text += (
+            "; the points scatter more than their errors allow (probability "
+            f"{found.probability:.0e}), so the true error is larger"
+        )
+    yield text + "."
 
 
 def rdfs_of(

@@ -104,17 +104,30 @@ def lattice_drawings(lattice: Lattice, n_atoms: int) -> list[Drawing]:
 
     v = [p.parameters["volume"].value / n_atoms for p in lattice.points]
     of = f"{len(v)} temperatures between {t.min():.0f} and {t.max():.0f} K"
-    return [
+    drawings = [
         drawing(
             "lattice-volume",
             "Volume over temperature",
             f"Volume at {of}: {min(v):.4g} to {max(v):.4g} Å³ per atom.",
             volume,
-        ),
-        drawing(
-            "lattice-lengths",
-            "Cell lengths over temperature",
-            f"Change of the lengths of the cell vectors a, b and c at {of}.",
-            lengths,
-        ),
+        )
     ]
+    if not keeps_its_shape(lattice):
+        drawings.append(
+            drawing(
+                "lattice-lengths",
+                "Cell lengths over temperature",
+                f"Change of the lengths of the cell vectors a, b and c at {of}.",
+                lengths,
+            )
+        )
+    return drawings
+
+
+def keeps_its_shape(lattice: Lattice) -> bool:
+    """Return whether all lengths of the cell change alike, as its volume tells."""
+    rows = np.array(
+        [[p.parameters[name].value for name in LENGTHS] for p in lattice.points]
+    )
+    ratios = rows / rows[:, :1]
+    return bool(np.allclose(ratios, ratios[0], rtol=1e-9))
