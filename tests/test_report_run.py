@@ -27,7 +27,7 @@ from otf.report.physics import drift, lattice_of
 from otf.report.physics_section import physics_section
 from otf.report.plan import Plan
 from otf.report.survey import coverage_of, posterior_of, seen_by
-from otf.report.ways import motion_of
+from otf.report.ways import motion_of, ways_of
 from otf.store.entries import Stage
 from otf.store.frames import Frame
 from otf.store.run_reader import RunView
@@ -367,3 +367,36 @@ def test_the_measure_sees_what_is_too_wide_or_too_small(tmp_path):
     assert found["scroll"] >= 500
     assert found["smallest"] == 9
     assert len(console) == 1
+
+
+@pytest.fixture
+def company(run, tmp_path):
+    """Return the folder of a sweep whose two runs share what they learn."""
+    for name in ("shared", "cold", "hot"):
+        shutil.copytree(run.folder.path, tmp_path / name)
+    for file in ("frames.bin", "thermo.csv"):
+        (tmp_path / "shared" / file).unlink()
+    return tmp_path
+
+
+def test_what_runs_share_has_a_page_on_how_much_of_each_it_covers(company):
+    view = RunView.load(company / "shared")
+    plan = plan_of(view)
+    ways = ways_of(view, motion_of(view, plan))
+    assert [name.partition(",")[0] for name in ways] == ["Run cold", "Run hot"]
+    assert cost_of(view, plan) is None
+    text = report_html(view, plan)
+    page = Page(text)
+    assert "Run hot" in text
+    assert {"data", "parity-forces"} <= set(page.ids)
+    assert not {"calls", "trend", "temperature"} & set(page.ids)
+    assert "steps" not in page.text
+
+
+def test_a_run_without_a_model_of_its_own_is_seen_by_the_shared_one(company):
+    whole = RunView.load(company / "hot")
+    walker = replace(whole, labels=[])
+    found = data_map(walker, motion_of(walker, None).ways, 0.1)
+    assert found.n_labelled == len(whole.labels)
+    plan = plan_of(walker)
+    assert "other runs" in cost_of(walker, plan).why

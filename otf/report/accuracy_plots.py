@@ -188,7 +188,7 @@ def trend_drawing(
 ) -> Drawing | None:
     """Draw the force error of every labelled frame over time."""
     known = [c for c in frames if c.force_rmse > 0.0]
-    if len(known) < 2:
+    if len(known) < 2 or not len(view.thermo["step"]):
         return None
 
     def draw(axes: Axes) -> None:

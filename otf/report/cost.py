@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.store.schema import SweepFolder
+from otf.store.schema import SHARED, SweepFolder
 
 if TYPE_CHECKING:
     from otf.report.plan import Plan
@@ -66,6 +66,8 @@ def cost_of(view: RunView, plan: Plan | None) -> Cost | None:
     """Return the cost of a run; None before its clock has been saved."""
     saved, first = view.checkpoint, view.start.configuration
     if saved is None or first is None or saved.state.step == 0:
+        return None
+    if view.folder.path.name == SHARED:  # it has no steps of its own
         return None
     wall = saved.counters.get(WALL_CLOCK)
     if not isinstance(wall, int | float) or not wall > 0.0:

@@ -10,6 +10,8 @@ from ase.data import chemical_symbols
 
 from otf.analysis.principal import principal_components
 from otf.report.survey import CLOUD, coverage_of, posterior_of, seen_by
+from otf.store.run_reader import RunView
+from otf.store.schema import SweepFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from otf.models.posterior import KernelPosterior
     from otf.report.survey import Coverage, Seen
     from otf.report.ways import Ways
-    from otf.store.run_reader import RunView
 
 FEWEST = 3  # structures that make a map
 
@@ -100,12 +101,13 @@ def data_map(
     Raises
     ------
     StoreError
-        When the model cannot be read.
+        When the model, or the journal of runs that share one, cannot be read.
     """
-    posterior = posterior_of(view.folder)
+    learned = learned_in(view)
+    posterior = posterior_of(learned.folder)
     if posterior is None or not posterior.references.n_references:
         return None
-    labelled = seen_by(posterior, _labelled(view), spilling=False)
+    labelled = seen_by(posterior, _labelled(view, learned), spilling=False)
     n_ways = sum(bool(frames) for frames in ways.values())
     seen = {
         name: seen_by(posterior, frames, spilling=True, share=1.0 / max(n_ways, 1))
@@ -126,12 +128,26 @@ def data_map(
     )
 
 
-def _labelled(view: RunView) -> list[tuple[int, Configuration]]:
-    """Return the labelled structures with the steps they were labelled at."""
+def learned_in(view: RunView) -> RunView:
+    """Return the run that has the model and the labels: runs may share them.
+
+    Raises
+    ------
+    StoreError
+        When the journal of what they share is damaged.
+    """
+    shared = SweepFolder(view.folder.path.resolve().parent).shared
+    if view.labels or not shared.journal.is_file():
+        return view
+    return RunView.load(shared.path)
+
+
+def _labelled(view: RunView, learned: RunView) -> list[tuple[int, Configuration]]:
+    """Return the structures a run had labelled, with the steps it did so at."""
     steps = {d.key: d.step for d in view.decisions if d.key}
     return [
         (steps[label.key], label.configuration)
-        for label in view.labels
+        for label in learned.labels
         if label.key in steps
     ]
 

@@ -82,9 +82,8 @@ def learned_section(
 
 def findings(view: RunView, frames: Sequence[Comparison]) -> Iterator[str]:
     """Yield what a reader should know first."""
-    if not view.decisions and not view.labels and not view.failures:
-        return
-    if not view.labels:
+    # The labels of runs that learn together are in another folder.
+    if view.start.fingerprint and not view.labels and not view.decisions:
         yield "The reference has given no labels so far."
     _, shares = bypassed_in_windows(view, audits=False)
     if len(shares):

@@ -101,7 +101,7 @@ def mark_calls(axes: Axes, view: RunView) -> None:
 def calls_drawing(view: RunView, parts: Sequence[Part]) -> Drawing | None:
     """Draw the sums of calls and audits over time."""
     labelled = [d for d in view.decisions if d.labelled]
-    if not labelled:
+    if not labelled or not len(view.thermo["step"]):
         return None
     end = max(view.step, *(d.step for d in labelled))
 
@@ -178,7 +178,7 @@ def bypassed_in_windows(
     labelled = [d for d in view.decisions if d.labelled]
     steps = np.unique([d.step for d in labelled if audits or d.reason != "audit"])
     n_steps = view.step
-    if not labelled or n_steps < WINDOWS:
+    if not labelled or not len(view.thermo["step"]) or n_steps < WINDOWS:
         return np.empty(0), np.empty(0)
     edges = np.linspace(0.5, n_steps + 0.5, WINDOWS + 1)
     counts, _ = np.histogram(steps, edges)
@@ -187,7 +187,7 @@ def bypassed_in_windows(
 
 def references_drawing(view: RunView, parts: Sequence[Part]) -> Drawing | None:
     """Draw the number of local references over time."""
-    if not view.retrains:
+    if not view.retrains or not len(view.thermo["step"]):
         return None
     n = [r.n_references for r in view.retrains]
 

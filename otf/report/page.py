@@ -17,6 +17,7 @@ from otf.report.elements import cards, document, escape, folded, write_page
 from otf.report.learned_section import learned_section
 from otf.report.physics_section import physics_section
 from otf.report.ways import motion_of, ways_of
+from otf.store.schema import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,7 +139,9 @@ def key_numbers(
     a = account_of(view)
     planned = f" of {plan.n_steps:,}" if plan and plan.n_steps > a.n_steps else ""
     time = "" if a.picoseconds != a.picoseconds else f"{a.picoseconds:.4g} ps"
-    yield "steps", f"{a.n_steps:,}{planned}", time
+    moved = view.folder.path.name != SHARED
+    if moved:
+        yield "steps", f"{a.n_steps:,}{planned}", time
     if a.n_calls or a.n_cached:
         cached = f", {a.n_cached:,} more labels from the cache" if a.n_cached else ""
         yield (
@@ -146,7 +149,8 @@ def key_numbers(
             f"{a.n_calls:,}",
             f"{a.n_audits} of them audits{cached}",
         )
-        yield "without the reference", f"{100.0 * a.bypassed:.4g} %", "of all steps"
+        if moved:
+            yield "without the reference", f"{100.0 * a.bypassed:.4g} %", "of all steps"
         yield (
             "reference time",
             duration(a.reference_seconds),
