@@ -11,7 +11,6 @@ from ase.build import bulk
 from otf.analysis.rdf import half_width
 from otf.configuration import Configuration, Labels
 from otf.errors import StoreError
-from otf.report import write_report
 from otf.report.account import account_of, duration
 from otf.report.comparison import (
     SIGMAS,
@@ -22,6 +21,7 @@ from otf.report.comparison import (
     rmses,
     shares_within,
 )
+from otf.report.elements import write_page
 from otf.report.figure import thinned
 from otf.report.frames import configurations_of, spread_frames
 from otf.report.learning_plots import bypassed_in_windows, calls_drawing
@@ -83,13 +83,26 @@ def decision(step, reason, rng, n_atoms=8):
 
 @pytest.fixture
 def view(tmp_path):
+    return view_of(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def page_text(tmp_path_factory):
+    """Return the page of a run with frames, drawn once for all tests."""
+    view = view_of(tmp_path_factory.mktemp("page"))
+    write_frames(view.folder.frames, 230)
+    return report_html(view)
+
+
+def view_of(folder):
+    """Return a run in a folder: calls, audits, a roll-back and two stages."""
     rng = np.random.default_rng(11)
     c = salt()
     nothing = Labels(0.0, np.zeros((8, 3)), np.zeros(6))
     calls = [(k, "sample") for k in range(0, 60, 6)]
     audits = [(k, "audit") for k in range(100, 400, 60)]
     return RunView(
-        folder=RunFolder(tmp_path),
+        folder=RunFolder(folder),
         start=Start(
             input_text='title = "a < b & c"\n# <salt & pepper>',
             versions={"otf-md": "0.1.0"},
@@ -179,9 +192,8 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def test_the_page_is_whole_and_needs_no_network_and_no_script(view):
-    write_frames(view.folder.frames, 230)
-    page = Page(report_html(view))
+def test_the_page_is_whole_and_needs_no_network_and_no_script(page_text):
+    page = Page(page_text)
     assert page.open == []
     assert not {"script", "link", "iframe", "img"} & set(page.tags)
     assert all(link.startswith(("#", "data:")) for link in page.links)
@@ -191,11 +203,11 @@ def test_the_page_is_whole_and_needs_no_network_and_no_script(view):
     }
 
 
-def test_every_reference_inside_a_drawing_has_its_target(view):
-    text = report_html(view)
-    ids = set(Page(text).ids)
-    wanted = set(re.findall(r"url\(#([^)]+)\)", text))
-    wanted |= {link[1:] for link in Page(text).links if link.startswith("#")}
+def test_every_reference_inside_a_drawing_has_its_target(page_text):
+    page = Page(page_text)
+    ids = set(page.ids)
+    wanted = set(re.findall(r"url\(#([^)]+)\)", page_text))
+    wanted |= {link[1:] for link in page.links if link.startswith("#")}
     assert wanted
     assert wanted <= ids
 
@@ -206,9 +218,8 @@ def test_a_drawing_is_the_same_when_drawn_again(view):
     assert first.svg == second.svg
 
 
-def test_what_the_user_wrote_is_shown_and_not_interpreted(view):
-    text = report_html(view)
-    page = Page(text)
+def test_what_the_user_wrote_is_shown_and_not_interpreted(page_text):
+    page = Page(page_text)
     assert "salt" not in page.tags
     assert any("<salt & pepper>" in t for t in page.text)
     assert any("atoms <1> & 2 too close" in t for t in page.text)
@@ -257,9 +268,22 @@ def test_a_production_run_shows_its_motion_only(view):
     assert "learned" not in page.ids
 
 
-def test_a_page_that_cannot_be_written_is_one_line(view, tmp_path):
+def test_a_page_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(StoreError, match="cannot be written"):
-        write_report(view, tmp_path / "missing" / "report.html")
+        write_page(tmp_path / "missing" / "report.html", "page")
+
+
+def test_an_old_page_stands_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("otf.store.disk.os.fsync", full)
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_page(path, "new")
+    assert path.read_text() == "old"
 
 
 def test_the_account_weighs_calls_against_steps(view):
