@@ -471,7 +471,9 @@ def test_frames_are_spread_over_parts_and_discarded_ones_left_out(tmp_path):
 
 
 def test_a_run_without_frames_has_no_pair_distribution(tmp_path):
-    system, frames = spread_frames(tmp_path / "frames.bin", [Part(1, "", 0, 9)])
+    system, frames = spread_frames(
+        tmp_path / "frames.bin", [Part(1, "", 0, 9)], limit=5
+    )
     assert (system, frames) == (None, [[]])
     assert rdf_of_frames(configurations_of(system, frames[0])) == []
 
@@ -520,3 +522,19 @@ def test_the_share_of_windows_counts_steps_that_were_labelled(view):
     # The audit at step 100 is the only label of steps 81 to 100.
     assert apart[4] == pytest.approx(1.0)
     assert shares[4] == pytest.approx(1 - 1 / 20)
+
+
+def test_the_page_of_a_long_run_can_be_mailed(view):
+    """Of 20,000 steps in the table and 800 labels of 64 atoms all is drawn thinned."""
+    rng = np.random.default_rng(4)
+    steps = np.sort(rng.choice(20_000, 800, replace=False))
+    reasons = np.where(np.arange(800) % 4, "sample", "audit")
+    long = replace(
+        view,
+        thermo=table(20_000, rng),
+        decisions=[
+            decision(int(step), str(reason), rng, n_atoms=64)
+            for step, reason in zip(steps, reasons, strict=True)
+        ],
+    )
+    assert len(report_html(long).encode()) < 3_000_000

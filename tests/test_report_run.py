@@ -400,3 +400,10 @@ def test_a_run_without_a_model_of_its_own_is_seen_by_the_shared_one(company):
     assert found.n_labelled == len(whole.labels)
     plan = plan_of(walker)
     assert "other runs" in cost_of(walker, plan).why
+
+
+def test_structures_too_large_to_look_at_again_are_left_out(run, monkeypatch):
+    monkeypatch.setattr("otf.report.survey.MAX_ATOMS", 7)
+    page = Page(data_section(run, motion_of(run, None).ways, 0.1))
+    assert any("are not looked at again" in t for t in page.text)
+    assert not any("frames looked at" in t for t in page.text)

@@ -74,12 +74,14 @@ class DataMap:
     clouds : one for each species
     coverage : of every part
     n_labelled : structures on the map
+    is_too_large : whether structures are left out, because one alone takes too long
     """
 
     structures: StructureMap | None
     clouds: Sequence[Cloud]
     coverage: Sequence[Coverage]
     n_labelled: int
+    is_too_large: bool = False
 
 
 def data_map(
@@ -125,6 +127,7 @@ def data_map(
         ),
         coverage=[one for one in covered if one is not None],
         n_labelled=len(labelled),
+        is_too_large=any(frames and not seen[name] for name, frames in ways.items()),
     )
 
 

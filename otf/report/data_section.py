@@ -12,6 +12,7 @@ from otf.report.elements import gallery, note, section, sentences
 from otf.report.map_plots import cloud_drawing, structure_drawings
 from otf.report.motion_plots import running_mean
 from otf.report.parts import ps_of
+from otf.report.survey import MAX_ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,10 @@ def data_section(view: RunView, ways: Ways, bound: float | None) -> str:
     drawings += [cloud_drawing(cloud) for cloud in found.clouds[:MOST_SPECIES]]
     others = [cloud.symbol for cloud in found.clouds[MOST_SPECIES:]]
     lines = [one.sentence for one in found.coverage]
+    if found.is_too_large:
+        lines.append(
+            f"Structures of more than {MAX_ATOMS:,} atoms are not looked at again."
+        )
     if others:
         lines.append(f"Surroundings of {', '.join(others)} are not drawn.")
     reading = (

@@ -43,7 +43,7 @@ class _Spread:
 
 
 def spread_frames(
-    path: Path, parts: Sequence[Part], *, limit: int = 100
+    path: Path, parts: Sequence[Part], *, limit: int
 ) -> tuple[System | None, list[list[Frame]]]:
     """Return at most ``limit`` valid frames of every part, evenly spread.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from otf.store.frames import Frame, System
 
 MOST_FRAMES = 10  # from the end of a part
-MAX_ATOMS = 5000  # of these frames together
+MAX_ATOMS = 20_000  # of these frames together
 
 
 def phases_of(
@@ -37,7 +37,9 @@ def phases_of(
     why : empty where all that is needed is installed
     """
     n_atoms = 1 if system is None else len(system.numbers)
-    limit = max(1, min(MOST_FRAMES, MAX_ATOMS // n_atoms))
+    limit = min(MOST_FRAMES, MAX_ATOMS // n_atoms)
+    if not limit:  # one frame alone would take a while
+        return [None for _ in frames], ""
     try:
         found = [phase_of(configurations_of(system, some[-limit:])) for some in frames]
     except InputError as error:

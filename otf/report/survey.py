@@ -84,11 +84,16 @@ def seen_by(
         Whether spillings are wanted.
     share
         Of the seconds, for one of several groups of structures.
+
+    Returns
+    -------
+    list of Seen
+        None of structures so large that one alone takes longer.
     """
-    if not structures:
-        return []
     m, q = posterior.references.directions.shape
-    n_atoms = max(c.n_atoms for _, c in structures)
+    n_atoms = max((c.n_atoms for _, c in structures), default=0)
+    if not 0 < n_atoms <= MAX_ATOMS:
+        return []
     affordable = MAX_ATOMS
     if spilling:
         affordable = min(affordable, int(MAX_WORK / (m * (m + 2 * q) + 1)))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Ways: TypeAlias = "Mapping[str, Sequence[tuple[int, Configuration]]]"
 """Steps and structures of every part, by its name in sentences."""
 
+MOST_FRAMES, FEWEST_FRAMES = 100, 4  # of a part
+MOST_ATOMS = 2_000_000  # of all frames that are held
+FEW_OF_A_WALKER = 30  # frames of each of the runs that learn together
 _ALL = Part(1, "", 0, 2**62)
 
 
@@ -64,7 +67,10 @@ def motion_of(view: RunView, plan: Plan | None) -> Motion:
         When the frames are damaged.
     """
     parts = parts_of(view, plan)
-    system, frames = spread_frames(view.folder.frames, parts)
+    first = view.start.configuration
+    n_atoms = len(parts) * (1 if first is None else first.n_atoms)
+    limit = max(FEWEST_FRAMES, min(MOST_FRAMES, MOST_ATOMS // n_atoms))
+    system, frames = spread_frames(view.folder.frames, parts, limit=limit)
     return Motion(parts, system, frames, *phases_of(system, frames))
 
 
@@ -84,7 +90,7 @@ def ways_of(view: RunView, motion: Motion) -> Ways:
         walker = RunFolder(path)
         if path.name == SHARED or not walker.journal.is_file():
             continue
-        system, frames = spread_frames(walker.frames, [_ALL])
+        system, frames = spread_frames(walker.frames, [_ALL], limit=FEW_OF_A_WALKER)
         (phase,), _ = phases_of(system, frames)
         ways[named(f"Run {path.name}", phase)] = stepped(system, frames[0])
     return ways
