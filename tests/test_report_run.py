@@ -272,9 +272,9 @@ def test_a_model_that_is_damaged_costs_the_map_alone(run, tmp_path):
     shutil.copytree(run.folder.path, copy)
     for model in copy.glob("model-*.npz"):
         model.write_bytes(b"no model")
-    page = Page(data_section(RunView.load(copy), {}, 0.1))
+    page = Page(data_section(RunView.load(copy), {}, [], 0.1))
     assert any(t.startswith("Left out, the map of the data") for t in page.text)
-    assert "figure" not in page.tags
+    assert page.tags.count("figure") == 1  # the spilling on the way
 
 
 def test_a_run_killed_before_any_label_has_a_page(run):
@@ -296,7 +296,7 @@ def test_an_input_of_another_version_costs_ramps_and_coverage_alone(run):
     start = replace(run.start, input_text='title = "old"\nforgotten_key = 1')
     old = replace(run, start=start)
     assert plan_of(old) is None
-    page = Page(data_section(old, motion_of(old, None).ways, None))
+    page = Page(data_section(old, motion_of(old, None).ways, [], None))
     assert "figure" in page.tags
     assert not any("looked at" in t for t in page.text)
 
@@ -404,6 +404,6 @@ def test_a_run_without_a_model_of_its_own_is_seen_by_the_shared_one(company):
 
 def test_structures_too_large_to_look_at_again_are_left_out(run, monkeypatch):
     monkeypatch.setattr("otf.report.survey.MAX_ATOMS", 7)
-    page = Page(data_section(run, motion_of(run, None).ways, 0.1))
+    page = Page(data_section(run, motion_of(run, None).ways, [], 0.1))
     assert any("are not looked at again" in t for t in page.text)
     assert not any("frames looked at" in t for t in page.text)

@@ -33,12 +33,14 @@ class StructureMap:
     labelled : (l, 2)
     steps : (l,) of the labelled
     ways : for every part its frames (f, 2)
+    way_steps : (f,) of these
     shares : (2,) of the variance along the two
     """
 
     labelled: FloatArray
     steps: FloatArray
     ways: Sequence[FloatArray]
+    way_steps: Sequence[FloatArray]
     shares: FloatArray
 
 
@@ -172,6 +174,7 @@ def _structures(
         labelled=along(labelled),
         steps=np.array([seen.step for seen in labelled], dtype=np.float64),
         ways=[along(way) for way in ways],
+        way_steps=[np.array([s.step for s in way], dtype=np.float64) for way in ways],
         shares=found.shares,
     )
 

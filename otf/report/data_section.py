@@ -9,29 +9,32 @@ import numpy as np
 from otf.errors import StoreError
 from otf.report.data_map import data_map
 from otf.report.elements import gallery, note, section, sentences
+from otf.report.learning_plots import spilling_drawing
 from otf.report.map_plots import cloud_drawing, structure_drawings
 from otf.report.motion_plots import running_mean
 from otf.report.parts import ps_of
 from otf.report.survey import MAX_ATOMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from otf.configuration import FloatArray
+    from otf.report.figure import Drawing
+    from otf.report.map_plots import Scale
+    from otf.report.parts import Part
     from otf.report.ways import Ways
     from otf.store.run_reader import RunView
 
 MOST_SPECIES = 4  # whose environments are drawn
 EARNEST = 0.15  # of the mean: changes of temperature that are worth colours
 
-Scale = tuple[str, "Callable[[FloatArray], FloatArray]"]
-
 
 TITLE = "The data, and what they cover"
 
 
-def data_section(view: RunView, ways: Ways, bound: float | None) -> str:
-    """Return the chapter, empty without a model.
+def data_section(
+    view: RunView, ways: Ways, parts: Sequence[Part], bound: float | None
+) -> str:
+    """Return the chapter, empty without a model and without spillings on the way.
 
     Parameters
     ----------
@@ -39,21 +42,25 @@ def data_section(view: RunView, ways: Ways, bound: float | None) -> str:
         The run.
     ways
         Steps and structures of every part on the way, by its name in sentences.
+    parts
+        Of the run, to be shaded.
     bound
         Largest spilling that is trusted; None where it is not known.
     """
+    trace = spilling_drawing(view, parts, bound)
     try:
         found = data_map(view, ways, bound)
     except StoreError as error:
-        left_out = f"Left out, the map of the data: {error}."
-        return section("data", TITLE, [sentences([left_out])])
+        lines = [f"Left out, the map of the data: {error}."]
+        return section("data", TITLE, [sentences(lines), gallery([trace])])
     if found is None:
-        return ""
-    drawings = []
+        return section("data", TITLE, [gallery([trace])])
+    drawings: list[Drawing | None] = []
     if found.structures is not None:
         drawings += structure_drawings(found.structures, scales(view))
     drawings += [cloud_drawing(cloud) for cloud in found.clouds[:MOST_SPECIES]]
     others = [cloud.symbol for cloud in found.clouds[MOST_SPECIES:]]
+    drawings.append(trace)
     lines = [one.sentence for one in found.coverage]
     if found.is_too_large:
         lines.append(

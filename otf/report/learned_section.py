@@ -30,7 +30,6 @@ from otf.report.learning_plots import (
     bypassed_in_windows,
     calls_drawing,
     references_drawing,
-    spilling_drawing,
     uncertainty_drawing,
 )
 from otf.units import GPA
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     from otf.report.comparison import Comparison, Rmse
     from otf.report.parts import Part
-    from otf.report.plan import Plan
     from otf.store.entries import Retrain
     from otf.store.run_reader import RunView
 
@@ -50,20 +48,15 @@ CONFIDENT = 2.0  # standard errors by which a share differs in earnest
 
 
 def learned_section(
-    view: RunView,
-    frames: Sequence[Comparison],
-    parts: Sequence[Part],
-    plan: Plan | None,
+    view: RunView, frames: Sequence[Comparison], parts: Sequence[Part]
 ) -> str:
     """Return the chapter, empty for a run that does not learn."""
-    bound = None if plan is None else plan.spilling_bound
     drawings = [
         uncertainty_drawing(view, parts),
         bypass_drawing(view, parts),
         calls_drawing(view, parts),
         references_drawing(view, parts),
         trend_drawing(view, frames, parts),
-        spilling_drawing(view, parts, bound),
     ]
     reading = (
         "Called where the predicted error e of an atom crosses what is tolerated "

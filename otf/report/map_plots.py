@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,27 +16,33 @@ if TYPE_CHECKING:
     from otf.report.data_map import Cloud, StructureMap
     from otf.report.figure import Axes, Drawing
 
+Scale: TypeAlias = "tuple[str, Callable[[FloatArray], FloatArray]]"
+"""What colours mean, with its unit, and its values (l,) at steps (l,)."""
+
 MANY_POINTS = 800  # drawn as pixels
 WAYS = ("x", "+", "1", "2", "3", "4")  # marks of the parts of a run
 
 
-def structure_drawings(
-    found: StructureMap,
-    scales: Sequence[tuple[str, Callable[[FloatArray], FloatArray]]],
-) -> list[Drawing]:
+def structure_drawings(found: StructureMap, scales: Sequence[Scale]) -> list[Drawing]:
     """Draw the map of structures once for every scale.
 
     Parameters
     ----------
     found
-        The map.
+        The map. Frames of the run are coloured where nothing is labelled.
     scales
-        What the colours mean, with its unit, and its values (l,) at steps (l,).
+        What the colours mean.
     """
-    return [_structures(found, label, values(found.steps)) for label, values in scales]
+    return [_structures(found, label, values) for label, values in scales]
 
 
-def _structures(found: StructureMap, label: str, values: FloatArray) -> Drawing:
+def _structures(
+    found: StructureMap, label: str, values: Callable[[FloatArray], FloatArray]
+) -> Drawing:
+    points, steps = found.labelled, found.steps
+    if not len(points):
+        points, steps = np.concatenate(found.ways), np.concatenate(found.way_steps)
+
     def draw(axes: Axes) -> None:
         for k, way in enumerate(found.ways):
             axes.scatter(
@@ -48,17 +54,16 @@ def _structures(found: StructureMap, label: str, values: FloatArray) -> Drawing:
                 linewidths=0.7,
                 rasterized=len(way) > MANY_POINTS,
             )
-        if len(found.labelled):
-            points = axes.scatter(
-                found.labelled[:, 0],
-                found.labelled[:, 1],
-                s=26,
-                c=values,
-                cmap=TIME,
-                linewidths=0,
-                rasterized=len(values) > MANY_POINTS,
-            )
-            axes.figure.colorbar(points, ax=axes, label=label, pad=0.02, aspect=28)
+        coloured = axes.scatter(
+            points[:, 0],
+            points[:, 1],
+            s=26,
+            c=values(steps),
+            cmap=TIME,
+            linewidths=0,
+            rasterized=len(points) > MANY_POINTS,
+        )
+        axes.figure.colorbar(coloured, ax=axes, label=label, pad=0.02, aspect=28)
         name_axes(axes, found.shares)
 
     word = label.partition(" (")[0]

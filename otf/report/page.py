@@ -60,8 +60,8 @@ def report_html(view: RunView, plan: Plan | None = None) -> str:
     ways = ways_of(view, motion)
     bound = None if plan is None else plan.spilling_bound
     chapters = [
-        learned_section(view, frames, motion.parts, plan),
-        data_section(view, ways, bound),
+        learned_section(view, frames, motion.parts),
+        data_section(view, ways, motion.parts, bound),
         physics_section(view, motion),
         cost_section(view, plan),
     ]
