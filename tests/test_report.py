@@ -24,6 +24,7 @@ from otf.report.comparison import (
 from otf.report.elements import write_page
 from otf.report.figure import thinned
 from otf.report.frames import configurations_of, spread_frames
+from otf.report.learned_section import reliability_findings
 from otf.report.learning_plots import bypassed_in_windows, calls_drawing
 from otf.report.page import report_html, verdict
 from otf.report.parts import Part, parts_of
@@ -356,8 +357,8 @@ def test_shares_within_one_and_two_sigma_are_those_of_normal_errors():
     one, two = shares_within(normal_errors(1.0, n_frames=60))
     assert abs(one.value - 0.682689) < 3 * one.error
     assert abs(two.value - 0.954500) < 3 * two.error
-    # 9000 independent components: sqrt(p (1 - p) / n), ten blocks know it to a third.
-    assert one.error == pytest.approx(np.sqrt(0.6827 * 0.3173 / 9000), rel=0.7)
+    # Components of an atom may go together: 3000 atoms, sqrt(p (1 - p) / n).
+    assert one.error == pytest.approx(np.sqrt(0.6827 * 0.3173 / 3000), rel=0.3)
 
 
 def test_errors_of_a_frame_stand_or_fall_together():
@@ -376,12 +377,27 @@ def test_errors_of_a_frame_stand_or_fall_together():
         )
         for f in frames
     ]
-    assert shares_within(copied)[0].error == pytest.approx(
-        shares_within(frames)[0].error
-    )
+    # Nine times as many atoms, were they independent, would leave a third.
+    assert shares_within(copied)[0].error > 0.45 * shares_within(frames)[0].error
     first, second = rmses(frames)["forces"], rmses(copied)["forces"]
     assert second.low == pytest.approx(first.low)
     assert second.high == pytest.approx(first.high)
+
+
+def test_frames_that_are_alike_by_chance_are_no_proof():
+    frames = normal_errors(3.0, n_frames=5, n_atoms=13)
+    _, two = shares_within(frames)
+    assert two.value == 1.0
+    assert two.error == pytest.approx(np.sqrt(0.9545 * 0.0455 / 65), rel=1e-3)
+    assert not any("than the errors" in text for text in reliability_findings(frames))
+
+
+def test_error_bars_that_are_off_are_named():
+    narrow = " ".join(reliability_findings(normal_errors(0.5)))
+    assert "narrower than the errors" in narrow
+    wide = " ".join(reliability_findings(normal_errors(2.0)))
+    assert "wider than the errors" in wide
+    assert "than the errors" not in " ".join(reliability_findings(normal_errors(1.0)))
 
 
 def test_true_errors_in_bins_are_those_predicted():

@@ -24,6 +24,7 @@ SIGMAS = float(halfnorm.ppf(COVERED))  # 1.96, e_i over the sigma of normal erro
 NORMAL = tuple(float(halfnorm.cdf(bound)) for bound in WITHIN)
 DRAWS, SEED = 400, 1  # of the frames, for intervals of errors
 FEWEST = 4  # frames that can be drawn again
+LEAST_IN_BIN = 30  # components
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +144,9 @@ def shares_within(frames: Sequence[Comparison]) -> list[Mean]:
 
     Notes
     -----
-    The standard errors are those of a jackknife over blocks of frames: the components
-    of a frame are right or wrong together.
+    The standard errors are those of a jackknife over frames, for the components of a
+    frame are right or wrong together; and at least those of normal errors on as many
+    independent atoms, for a few frames may be alike by chance.
     """
     judged = [frame for frame in frames if frame.scores.size]
     if not judged:
@@ -161,9 +163,14 @@ def shares_within(frames: Sequence[Comparison]) -> list[Mean]:
         total = counts[chosen].sum(axis=0)
         return np.asarray(total[1:] / total[0])
 
-    values, errors = jackknife(len(judged), shares)
-    n = float(len(judged))
-    return [Mean(float(v), float(e), n) for v, e in zip(values, errors, strict=True)]
+    n = len(judged)
+    values, errors = jackknife(n, shares, n_blocks=n)
+    n_atoms = counts[:, 0].sum() / 3.0
+    least = [np.sqrt(share * (1.0 - share) / n_atoms) for share in NORMAL]
+    return [
+        Mean(float(value), float(np.maximum(error, floor)), float(n))
+        for value, error, floor in zip(values, errors, least, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -225,7 +232,7 @@ def binned_errors(
     -------
     sigma : (k,) root mean square of the predicted deviations of a bin, eV/angstrom
     rmse : (k,) of the force components
-    error : (k,) standard error of the RMSE, by a jackknife over blocks of frames
+    error : (k,) standard error of the RMSE, by a jackknife over frames
 
     Notes
     -----
@@ -237,21 +244,25 @@ def binned_errors(
     owner = np.repeat(np.arange(len(found)), [len(sigma) for sigma, _ in found])
     sigma = np.concatenate([np.empty(0), *(s for s, _ in found)])
     error = np.concatenate([np.empty(0), *(e for _, e in found)])
-    n_bins = min(n_bins, len(sigma) // 30)
+    n_bins = min(n_bins, len(sigma) // LEAST_IN_BIN)
     if n_bins < 2:
         return np.empty(0), np.empty(0), np.empty(0)
-    order = np.argsort(sigma, kind="stable")
-    rows = []
-    for part in np.array_split(order, n_bins):
+    bins = np.array_split(np.argsort(sigma, kind="stable"), n_bins)
+    # What every frame adds to every bin.
+    counts, squares = (
+        np.array([np.bincount(owner[b], w[b], minlength=len(found)) for b in bins])
+        for w in (np.ones(len(error)), error**2)
+    )
 
-        def rmse(frames: IntArray, part: IntArray = part) -> FloatArray:
-            kept = part[np.isin(owner[part], frames)]
-            return np.asarray(np.sqrt((error[kept] ** 2).mean()) if len(kept) else 0.0)
+    def rmse(chosen: IntArray) -> FloatArray:
+        n = counts[:, chosen].sum(axis=1)
+        known = n > 0.0
+        mean = np.divide(squares[:, chosen].sum(axis=1), n, where=known, out=0.0 * n)
+        return np.asarray(np.sqrt(mean))
 
-        value, spread = jackknife(len(found), rmse)
-        rows.append((np.sqrt((sigma[part] ** 2).mean()), float(value), float(spread)))
-    columns = np.array(rows).T
-    return columns[0], columns[1], columns[2]
+    values, spread = jackknife(len(found), rmse, n_blocks=len(found))
+    predicted = [np.sqrt((sigma[b] ** 2).mean()) for b in bins]
+    return np.array(predicted), values, spread
 
 
 def _known_pairs(frame: Comparison) -> tuple[FloatArray, FloatArray]:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MOST_SPECIES = 4  # whose environments are drawn
 EARNEST = 0.15  # of the mean: changes of temperature that are worth colours
-
-
 TITLE = "The data, and what they cover"
 
 
