@@ -33,6 +33,13 @@ MOST_PAIRS = 10
 FEWEST_POINTS = 3  # that make a straight line worth drawing
 UNLIKELY = 0.01  # probability below which a straight line is not believed
 END = 5  # a run without stages is compared by its first and its last part of so many
+TRACES = (
+    "Thick lines are means over a fiftieth of the run. Amber: ramps; numbers: stages. "
+    "The work of every change of the model is taken out of the conserved quantity, so "
+    "it should stay flat: a steady slope means that the time step is too long or the "
+    "thermostat too coarse, a jump that a change of the model was felt."
+)
+LATTICE = "Full points: held stages. Open points: ramps, where the cell lags behind."
 
 
 def physics_section(view: RunView, motion: Motion) -> str:
@@ -52,29 +59,17 @@ def physics_section(view: RunView, motion: Motion) -> str:
     traces = motion_drawings(view, n_atoms, parts)
     pairs = rdf_drawings(rdfs)
     lines = [
-        *(f for f in [drift_finding(view, n_atoms)] if f),
+        drift_finding(view, n_atoms),
         *lattice_findings(lattice),
         *left_out(missing),
     ]
     chapter = [
         sentences(lines),
         gallery(traces),
-        note(
-            "Thick lines are means over a fiftieth of the run. Amber: ramps; numbers: "
-            "stages. The work of every change of the model is taken out of the "
-            "conserved quantity, so it should stay flat: a steady slope means that the "
-            "time step is too long or the thermostat too coarse, a jump that a change "
-            "of the model was felt."
-        )
-        if traces
-        else "",
+        note(TRACES) if traces else "",
         stages_table(view, motion, means),
         gallery(lattice_drawings(lattice, n_atoms)) if lattice else "",
-        note(
-            "Full points: held stages. Open points: ramps, where the cell lags behind."
-        )
-        if lattice
-        else "",
+        note(LATTICE) if lattice else "",
         gallery(pairs[:MOST_PAIRS]),
         note(pairs_reading(pairs)),
     ]
