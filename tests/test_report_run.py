@@ -18,9 +18,12 @@ from otf.cli import main
 from otf.commands.run_page import plan_of
 from otf.configuration import Configuration
 from otf.errors import InputError
+from otf.learning.calibration import Calibration
 from otf.report.cost import WALL_CLOCK, cost_of
 from otf.report.data_map import data_map
 from otf.report.data_section import data_section
+from otf.report.learned_section import findings
+from otf.report.limits import factors_at_their_limit
 from otf.report.page import key_numbers, report_html
 from otf.report.parts import Part, parts_of
 from otf.report.physics import drift, lattice_of
@@ -407,3 +410,24 @@ def test_structures_too_large_to_look_at_again_are_left_out(run, monkeypatch):
     page = Page(data_section(run, motion_of(run, None).ways, [], 0.1))
     assert any("are not looked at again" in t for t in page.text)
     assert not any("frames looked at" in t for t in page.text)
+
+
+def test_error_bars_that_cannot_become_wider_are_named(run):
+    numbers, deviations = np.full(8, 14), np.full(8, 0.01)
+    rng = np.random.default_rng(6)
+
+    def state(scale):
+        calibration = Calibration()
+        for _ in range(20):
+            errors = scale * 0.01 * rng.normal(size=(8, 3))
+            calibration.add(numbers, errors, deviations, audit=True)
+        return {f"potential/calibration/{k}": v for k, v in calibration.state().items()}
+
+    # 95 % of the errors are below 1.96 scale deviations; 30 is the limit.
+    free = replace(run.checkpoint, potential=state(10.0))
+    bound = replace(run.checkpoint, potential=state(40.0))
+    assert factors_at_their_limit(free) == {}
+    assert factors_at_their_limit(bound) == {"Si": 30.0}
+    assert factors_at_their_limit(None) == {}
+    lines = findings(replace(run, checkpoint=bound), [])
+    assert any("Error bars of Si cannot become wider" in line for line in lines)

@@ -32,6 +32,7 @@ from otf.report.learning_plots import (
     references_drawing,
     uncertainty_drawing,
 )
+from otf.report.limits import factors_at_their_limit
 from otf.units import GPA
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ def findings(view: RunView, frames: Sequence[Comparison]) -> Iterator[str]:
             "second."
         )
     yield from reliability_findings(frames)
+    for symbol, factor in factors_at_their_limit(view.checkpoint).items():
+        yield (
+            f"Error bars of {symbol} cannot become wider: the factor of their "
+            f"calibration is at its limit of {factor:g}, so they may promise too much."
+        )
     audits = [c for c in frames if c.audit]
     if audits:
         force = rmses(audits)["forces"]
