@@ -423,11 +423,11 @@ def test_error_bars_that_cannot_become_wider_are_named(run):
             calibration.add(numbers, errors, deviations, audit=True)
         return {f"potential/calibration/{k}": v for k, v in calibration.state().items()}
 
-    # 95 % of the errors are below 1.96 scale deviations; 30 is the limit.
+    # 95 % of the errors are below 1.96 scale deviations; 100 is the limit.
     free = replace(run.checkpoint, potential=state(10.0))
-    bound = replace(run.checkpoint, potential=state(40.0))
+    bound = replace(run.checkpoint, potential=state(80.0))
     assert factors_at_their_limit(free) == {}
-    assert factors_at_their_limit(bound) == {"Si": 30.0}
+    assert factors_at_their_limit(bound) == {"Si": 100.0}
     assert factors_at_their_limit(None) == {}
     lines = findings(replace(run, checkpoint=bound), [])
     assert any("Error bars of Si cannot become wider" in line for line in lines)
