@@ -25,6 +25,7 @@ from otf.deploy.proof import on_backend
 from otf.deploy.saved_model import load_model
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.dynamics.registry import INTEGRATORS
+from otf.dynamics.respa import Respa
 from otf.dynamics.schedule import Schedule, Stage
 from otf.dynamics.velocities import with_random_velocities, with_velocities
 from otf.dynamics.verlet import Motion
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from otf.learning.events import LearningLog
     from otf.models.posterior import KernelPosterior
     from otf.models.rows import Allocate
-    from otf.potential import ReferenceCalculator
+    from otf.potential import Potential, ReferenceCalculator
     from otf.settings.dynamics import Dynamics
     from otf.settings.settings import Settings
     from otf.settings.system import Reference as ReferenceSection
@@ -230,15 +231,31 @@ def build_device(settings: Settings, configuration: Configuration) -> Device:
         if lacking:
             raise InputError(f"{lacking} (input file: device)")
         return wanted
-    return "cpu" if lacking or configuration.n_atoms < FEW_FOR_A_GPU else "gpu"
+    few = configuration.n_atoms < FEW_FOR_A_GPU
+    two_steps = settings.dynamics.respa is not None
+    return "cpu" if lacking or few or two_steps else "gpu"
 
 
 def build_sampler(
-    settings: Settings, state: State, backend: Backend, *, cutoff: float
+    settings: Settings,
+    state: State,
+    backend: Backend,
+    *,
+    cutoff: float,
+    fast: Potential | None = None,
 ) -> Sampler:
     """Return the integrator of the input file, for a run that is at this state.
 
     The states it moves live on a backend.
+
+    Parameters
+    ----------
+    settings, state, backend
+        Of the run.
+    cutoff
+        angstrom, of the model.
+    fast
+        What gives the force of the short steps, where the input file wants two.
     """
     dynamics = settings.dynamics
     motion = Motion(
@@ -246,6 +263,11 @@ def build_sampler(
         largest_displacement=LARGEST_STEP * cutoff,
         watch=backend.watch,
     )
+    if dynamics.respa is not None and fast is not None:
+        n = dynamics.respa.inner_steps
+        short = replace(motion, timestep=motion.timestep / n)
+        inner = _build_thermostat(dynamics, short, state.configuration, backend)
+        return Respa(motion=motion, inner=inner, fast=fast, inner_steps=n)
     sampler = _build_thermostat(dynamics, motion, state.configuration, backend)
     if dynamics.moves_cell:
         return build_barostat(dynamics, sampler, state.first_cell, backend.xp)

@@ -25,6 +25,7 @@ from otf.build import (
     restored_production,
 )
 from otf.build_baseline import require_sound_baseline
+from otf.build_respa import build_fast, require_sound_fast
 from otf.configuration import species_of
 from otf.dynamics.sampler import evaluate
 from otf.errors import InputError, StoreError
@@ -111,6 +112,7 @@ def _prepared(settings: Settings, progress: Progress) -> Iterator[_Beginning]:
     """Yield what a run starts from; the process of its reference ends with it."""
     state = initial_state(settings)
     build_device(settings, state.configuration)
+    require_sound_fast(settings, state.configuration)
     reference = build_reference(settings, watch=progress.labels)
     if reference is None:
         yield _Beginning(state)
@@ -245,7 +247,8 @@ def _assemble(
         backend, cutoff = potential.model.backend, potential.cutoff
     if not backend.is_host:
         progress.note(f"the atoms move on {backend.name}")
-    sampler = build_sampler(settings, state, backend, cutoff=cutoff)
+    fast = build_fast(settings, configuration, potential.model.baseline, files.folder)
+    sampler = build_sampler(settings, state, backend, cutoff=cutoff, fast=fast)
     writer = StepWriter(
         files,
         backend,

@@ -28,6 +28,7 @@ from otf.build import (
     restored_learning,
 )
 from otf.build_baseline import require_sound_baseline
+from otf.build_respa import build_fast, require_sound_fast
 from otf.configuration import species_of
 from otf.deploy.saved_model import save_model
 from otf.dynamics.sampler import evaluate
@@ -377,6 +378,7 @@ def walk(
         for state in states:
             reference.require(state.configuration)
             require_sound_baseline(settings, state.configuration)
+            require_sound_fast(settings, state.configuration)
         folders = _Folders(
             [stack.enter_context(RunFiles(folder.member(m.name))) for m in members],
             stack.enter_context(RunFiles(folder.shared)),
@@ -507,7 +509,9 @@ def _parts(
     settings = member.settings
     backend = load(potential.options.device)
     cutoff = potential.model.descriptor.cutoff
-    sampler = build_sampler(settings, state, backend, cutoff=cutoff)
+    baseline = potential.model.baseline
+    fast = build_fast(settings, state.configuration, baseline, files.folder)
+    sampler = build_sampler(settings, state, backend, cutoff=cutoff, fast=fast)
     wall = 0.0 if checkpoint is None else float(str(checkpoint.counters["wall_s"]))
     return Parts(
         settings=settings,

@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 
 from otf.analysis.libraries import library
 from otf.commands.analyses.outcome import paths_of, record_of, write_outcome
+from otf.build_respa import require_sound_fast
 from otf.commands.check import (
     require_sound_model,
     require_sound_reference,
@@ -136,6 +137,7 @@ def sound_members(settings: Settings, name: str) -> list[Member]:
         _require_one_set_of_elements(found)
     for configuration in found.values():
         require_sound_reference(settings, configuration)
+        require_sound_fast(settings, configuration)
     require_sound_model(settings)
     return members
 
