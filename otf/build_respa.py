@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from otf.configuration import species_of
 from otf.deploy.saved_model import load_model
 from otf.dynamics.respa import ModelForces, Remembered
-from otf.errors import InputError
+from otf.errors import InputError, StoreError
 from otf.models.baselines.core_repulsion import CoreRepulsion
 from otf.models.baselines.interface import NoBaseline
 from otf.store.disk import explained, write_all, write_aside
@@ -67,14 +67,19 @@ def require_sound_fast(settings: Settings, configuration: Configuration) -> None
 
     Raises
     ------
-    InputError, StoreError
-        As ``build_fast``.
+    InputError
+        When it cannot be read, gives no force or lacks an element.
+    StoreError
+        When the finished model of the run cannot be read.
     """
     respa = settings.dynamics.respa
     if respa is None:
         return
     if respa.model is not None:
-        _of_elements(settings.resolve(respa.model), configuration)
+        try:
+            _of_elements(settings.resolve(respa.model), configuration)
+        except StoreError as error:
+            raise InputError(f"{error} (dynamics.respa.fast)") from error
     elif settings.model_path is not None:
         _with_forces(load_model(settings.model_path).baseline)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ase.data import chemical_symbols
 
 from otf.analysis.libraries import library
-from otf.commands.analyses.outcome import paths_of, record_of, write_outcome
 from otf.build_respa import require_sound_fast
+from otf.commands.analyses.outcome import paths_of, record_of, write_outcome
 from otf.commands.check import (
     require_sound_model,
     require_sound_reference,
