@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ase.data import chemical_symbols
@@ -12,6 +13,7 @@ from otf.dynamics.respa import ModelForces, Remembered
 from otf.errors import InputError, StoreError
 from otf.models.baselines.core_repulsion import CoreRepulsion
 from otf.models.baselines.interface import NoBaseline
+from otf.models.posterior import KernelPosterior
 from otf.store.disk import explained, write_all, write_aside
 from otf.testing import BaselinePotential
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration
     from otf.models.baselines.interface import Baseline
-    from otf.models.posterior import KernelPosterior
+    from otf.models.bayesian_linear import BayesianLinear
     from otf.potential import Potential
     from otf.settings import Settings
     from otf.store.schema import RunFolder
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 def build_fast(
     settings: Settings,
     configuration: Configuration,
-    baseline: Baseline,
+    model: BayesianLinear | KernelPosterior,
     folder: RunFolder,
 ) -> Potential | None:
     """Return what gives the fast force of a run, None when there is one time step.
@@ -40,10 +42,10 @@ def build_fast(
         Of the input file.
     configuration
         The first structure.
-    baseline
-        Of the model of the run.
+    model
+        Of the run.
     folder
-        Keeps a copy of the cheaper model, which a resumed run goes on with.
+        Keeps a copy of a cheaper model, which a resumed run goes on with.
 
     Raises
     ------
@@ -56,7 +58,11 @@ def build_fast(
     if respa is None:
         return None
     if respa.model is None:
-        return Remembered(BaselinePotential(_with_forces(baseline)))
+        _require_two_parts(model.baseline)
+        if respa.fast == "baseline":
+            return Remembered(BaselinePotential(model.baseline))
+        assert isinstance(model, KernelPosterior)  # the settings refuse to learn
+        return Remembered(ModelForces(replace(model, baseline=NoBaseline())))
     if not folder.fast_model.exists():
         _copy(settings.resolve(respa.model), folder.fast_model)
     return Remembered(ModelForces(_of_elements(folder.fast_model, configuration)))
@@ -81,16 +87,16 @@ def require_sound_fast(settings: Settings, configuration: Configuration) -> None
         except StoreError as error:
             raise InputError(f"{error} (dynamics.respa.fast)") from error
     elif settings.model_path is not None:
-        _with_forces(load_model(settings.model_path).baseline)
+        _require_two_parts(load_model(settings.model_path).baseline)
 
 
-def _with_forces(baseline: Baseline) -> Baseline:
+def _require_two_parts(baseline: Baseline) -> None:
+    # The repulsion of nuclei is no part of the motion of atoms that are bound.
     if isinstance(baseline, NoBaseline | CoreRepulsion):
         raise InputError(
-            "the finished model has no baseline that would give a fast force: give "
+            "the finished model has no baseline, and its force no two parts: give "
             "the file of a cheaper model (dynamics.respa.fast)"
         )
-    return baseline
 
 
 def _of_elements(path: Path, configuration: Configuration) -> KernelPosterior:

@@ -247,7 +247,7 @@ def _assemble(
         backend, cutoff = potential.model.backend, potential.cutoff
     if not backend.is_host:
         progress.note(f"the atoms move on {backend.name}")
-    fast = build_fast(settings, configuration, potential.model.baseline, files.folder)
+    fast = build_fast(settings, configuration, potential.model, files.folder)
     sampler = build_sampler(settings, state, backend, cutoff=cutoff, fast=fast)
     writer = StepWriter(
         files,

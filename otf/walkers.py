@@ -509,8 +509,8 @@ def _parts(
     settings = member.settings
     backend = load(potential.options.device)
     cutoff = potential.model.descriptor.cutoff
-    baseline = potential.model.baseline
-    fast = build_fast(settings, state.configuration, baseline, files.folder)
+    model = potential.model
+    fast = build_fast(settings, state.configuration, model, files.folder)
     sampler = build_sampler(settings, state, backend, cutoff=cutoff, fast=fast)
     wall = 0.0 if checkpoint is None else float(str(checkpoint.counters["wall_s"]))
     return Parts(

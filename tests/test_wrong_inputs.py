@@ -265,6 +265,11 @@ CASES = [
         {"dynamics": "respa = { inner_steps = 4 }"},
     ),
     Wrong(
+        "a fast force that is being learned",
+        'fast = "learned" needs a finished model',
+        {"dynamics": 'respa = { inner_steps = 4, fast = "learned" }'},
+    ),
+    Wrong(
         "two time steps of one",
         "inner_steps must be at least 2, got 1",
         {"dynamics": 'respa = { inner_steps = 1, fast = "cheap.h5" }'},

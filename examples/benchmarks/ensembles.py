@@ -1,6 +1,6 @@
 """Every thermostat and barostat against the ensemble it stands for.
 
-    python ensembles.py WORK [measure | table] [--only PAIR ...] [--steps 100000]
+    python ensembles.py WORK [measure | table] [--only PAIR ...] [--steps 40000]
 
 The tests of M. R. Shirts (J. Chem. Theory Comput. 9, 909 (2013), doi 10.1021/ct300688p)
 by his program physical_validation (`pip install physical_validation`), on a dense fluid
@@ -58,7 +58,7 @@ EPSILON, SIGMA = 0.0104, 3.40  # eV and angstrom, argon
 FADES, ENDS = 6.2, 7.4
 EDGE = 5.8  # angstrom, of the four atoms the fluid is melted from
 TEMPERATURE, PRESSURE = 150.0, 0.1  # K, GPa
-TIMESTEP = 4.0  # fs
+TIMESTEP = 8.0  # fs
 SAMPLED = 10  # steps between two samples
 BEGINNING = 0.1  # the share of a trajectory that is left out
 CONSERVING_FS = (8.0, 4.0, 2.0)
@@ -504,7 +504,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for what is written")
     parser.add_argument("task", nargs="?", choices=["measure", "table"])
     parser.add_argument("--only", nargs="*", default=None, metavar="PAIR")
-    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--steps", type=int, default=40_000)
     arguments = parser.parse_args()
     try:
         import physical_validation  # noqa: F401 - asked for before hours of work

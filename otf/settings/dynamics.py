@@ -112,15 +112,15 @@ class Respa(Section):
     )
     fast: Text = Field(
         default="baseline",
-        description='What gives the fast force: "baseline", that of the model, or the '
-        "file of a cheaper model.",
+        description='What gives the fast force: the "baseline", what a finished model '
+        'has "learned" beyond it, or the file of a cheaper model.',
         examples=["cheap.h5"],
     )
 
     @property
     def model(self) -> str | None:
-        """Return the file of the cheaper model, None when it is the baseline."""
-        return None if self.fast == "baseline" else self.fast
+        """Return the file of the cheaper model, None when a part of the own is fast."""
+        return None if self.fast in ("baseline", "learned") else self.fast
 
 
 class Dynamics(Section):

@@ -334,7 +334,12 @@ def _respa(settings: Settings) -> list[str]:
         )
     known = settings.baseline
     forces = (known.electrostatics, known.dispersion, known.calculator)
-    if respa.model is None and settings.is_learning and not any(forces):
+    if respa.fast == "learned" and settings.is_learning:
+        lines.append(
+            'fast = "learned" needs a finished model, for one that learns is another '
+            "from fit to fit: give it (potential.model)"
+        )
+    elif respa.fast == "baseline" and settings.is_learning and not any(forces):
         lines.append(
             'fast = "baseline" needs electrostatics, dispersion or a calculator under '
             "[baseline], or give the file of a cheaper model (dynamics.respa.fast)"
