@@ -1,6 +1,6 @@
 """Every thermostat and barostat against the ensemble it stands for.
 
-    python ensembles.py WORK [measure | table] [--only PAIR ...] [--steps 40000]
+    python ensembles.py WORK [measure | table] [--only PAIR ...] [--steps 25000]
 
 The tests of M. R. Shirts (J. Chem. Theory Comput. 9, 909 (2013), doi 10.1021/ct300688p)
 by his program physical_validation (`pip install physical_validation`), on a dense fluid
@@ -504,7 +504,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder for what is written")
     parser.add_argument("task", nargs="?", choices=["measure", "table"])
     parser.add_argument("--only", nargs="*", default=None, metavar="PAIR")
-    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--steps", type=int, default=25_000)
     arguments = parser.parse_args()
     try:
         import physical_validation  # noqa: F401 - asked for before hours of work

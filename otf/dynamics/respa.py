@@ -47,9 +47,10 @@ class Respa:
 
     is reversible, and symplectic where ``inner`` is [1]_; its error is of order H^2. A
     thermostat is part of the short steps, its noise that of their count; energy is
-    conserved with that of the whole potential at the ends of long steps. The kicks are
-    in resonance with the fastest vibration of angular frequency W near H = pi/W, where
-    the motion is unstable whatever n is [2]_.
+    conserved with that of the whole potential at the ends of long steps. The trace of
+    the map of an oscillator of angular frequency W under kicks of stiffness k, mass
+    one, is 2 cos WH - (H k/W) sin WH: its size exceeds 2 just below H = pi/W, where the
+    motion is unstable whatever n is.
 
     The potential is asked once in a long step, so labels and all decisions belong to
     these. On labels it is the slow force that is another.
@@ -57,9 +58,7 @@ class Respa:
     References
     ----------
     .. [1] M. Tuckerman, B. J. Berne, G. J. Martyna, J. Chem. Phys. 97, 1990 (1992),
-       eq. 2.21-2.24, doi 10.1063/1.463137.
-    .. [2] T. Schlick, M. Mandziuk, R. D. Skeel, K. Srinivas, J. Comput. Phys. 140,
-       1 (1998), doi 10.1006/jcph.1998.5879.
+       doi 10.1063/1.463137.
     """
 
     motion: Motion
