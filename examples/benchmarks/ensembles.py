@@ -36,6 +36,7 @@ from numba import njit
 from otf.build import build_sampler, build_schedule, initial_state
 from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.constraints import degrees_of_freedom
+from otf.dynamics.respa import Remembered
 from otf.dynamics.sampler import evaluate
 from otf.dynamics.verlet import VelocityVerlet
 from otf.kernels import load
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Target
-    from otf.potential import Potential
+    from otf.potential import Arrays, Potential
     from otf.state import State
 
 EPSILON, SIGMA = 0.0104, 3.40  # eV and angstrom, argon
@@ -61,6 +62,7 @@ TEMPERATURE, PRESSURE = 150.0, 0.1  # K, GPa
 TIMESTEP = 8.0  # fs
 SAMPLED = 10  # steps between two samples
 BEGINNING = 0.1  # the share of a trajectory that is left out
+NEAR = 4.6, 5.4  # the same of what is fast where there are two time steps
 CONSERVING_FS = (8.0, 4.0, 2.0)
 CONSERVING_PS = 8.0
 
@@ -69,6 +71,8 @@ THERMOSTATS = {
     "nose-hoover": 'thermostat = "nose-hoover"\ntime_constant_fs = 200.0',
     "csvr": 'thermostat = "csvr"\ntime_constant_fs = 100.0',
 }
+# What is fast is given by hand: the file is not there.
+TWO_STEPS = 'respa = { inner_steps = 4, fast = "near.h5" }'
 BAROSTATS = {
     "cell-rescaling, langevin": 'barostat = "cell-rescaling"\nfriction_per_ps = 2.0\n'
     "compressibility_per_GPa = 1.0",
@@ -80,6 +84,7 @@ BAROSTATS = {
 }
 CONSERVING = {
     "nve": 'ensemble = "NVE"',
+    "nve, two time steps": f'ensemble = "NVE"\n{TWO_STEPS}',
     "nvt, nose-hoover": f'ensemble = "NVT"\n{THERMOSTATS["nose-hoover"]}',
     "npt, mtk": f'ensemble = "NPT"\nbarostat_time_fs = 500.0\n'
     f"{BAROSTATS['mtk, nose-hoover']}",
@@ -107,7 +112,7 @@ steps = {steps}
 
 # -------------------------------------------------------------------------- the fluid
 @njit(cache=True)
-def _fluid(positions, edges, forces):  # type: ignore[no-untyped-def]
+def _fluid(positions, edges, fades, ends, forces):  # type: ignore[no-untyped-def]
     """Add the forces of a fading Lennard-Jones fluid; return energy and virial."""
     energy, virial = 0.0, np.zeros(6)
     d = np.empty(3)
@@ -118,16 +123,16 @@ def _fluid(positions, edges, forces):  # type: ignore[no-untyped-def]
                 d[k] = positions[i, k] - positions[j, k]
                 d[k] -= edges[k] * round(d[k] / edges[k])
                 square += d[k] * d[k]
-            if square >= ENDS * ENDS:
+            if square >= ends * ends:
                 continue
             r = math.sqrt(square)
             s = (SIGMA * SIGMA / square) ** 3
             value = 4.0 * EPSILON * (s * s - s)
             slope = -24.0 * EPSILON * (2.0 * s * s - s) / r
-            if r > FADES:
-                x = (r - FADES) / (ENDS - FADES)
+            if r > fades:
+                x = (r - fades) / (ends - fades)
                 fade = 1.0 - x * x * x * (10.0 - 15.0 * x + 6.0 * x * x)
-                fall = -30.0 * x * x * (1.0 - x) ** 2 / (ENDS - FADES)
+                fall = -30.0 * x * x * (1.0 - x) ** 2 / (ends - fades)
                 slope = slope * fade + value * fall
                 value *= fade
             energy += value
@@ -144,8 +149,17 @@ def _fluid(positions, edges, forces):  # type: ignore[no-untyped-def]
     return energy, virial
 
 
+@dataclass(frozen=True)
 class Argon:
-    """The fluid as a potential; the cell must be a box wider than twice the reach."""
+    """The fluid as a potential; the cell must be a box wider than twice the reach.
+
+    Attributes
+    ----------
+    fades, ends : angstrom
+    """
+
+    fades: float = FADES
+    ends: float = ENDS
 
     def predict(
         self,
@@ -157,12 +171,19 @@ class Argon:
         """Return energy, forces and stress of each."""
         return [self._predict(c) for c in configurations]
 
+    def state(self) -> Arrays:
+        """Return nothing: there is nothing to remember."""
+        return {}
+
+    def restore(self, state: Arrays) -> None:
+        """Take up nothing."""
+
     def _predict(self, c: Configuration) -> Prediction:
         edges = np.diag(c.cell).copy()
         assert edges.min() > 2.0 * ENDS
         assert np.count_nonzero(c.cell) == 3
         forces = np.zeros_like(c.positions)
-        energy, virial = _fluid(c.positions, edges, forces)
+        energy, virial = _fluid(c.positions, edges, self.fades, self.ends, forces)
         return Prediction(energy, forces, virial / c.volume)
 
 
@@ -238,6 +259,10 @@ CASES = [
         "NPT",
         "cell without noise",
     ),
+    *(
+        Case(f"{name}, two time steps", f"{lines}\n{TWO_STEPS}", "NVT")
+        for name, lines in THERMOSTATS.items()
+    ),
 ]
 
 
@@ -261,7 +286,8 @@ def trajectory(path: Path, *, mistake: str = "", every: int) -> dict[str, FloatA
     """Return what is looked at along the run of an input file."""
     settings = load_settings(path)
     state, potential = initial_state(settings), Argon()
-    sampler = build_sampler(settings, state, load("cpu"), cutoff=ENDS)
+    fast = Remembered(Argon(*NEAR))
+    sampler = build_sampler(settings, state, load("cpu"), cutoff=ENDS, fast=fast)
     sampler = plant(mistake, sampler)
     schedule = build_schedule(settings)
     last = evaluate(potential, state)

@@ -144,7 +144,7 @@ def silicon() -> Material:
     for seed in range(24):
         c = rattled_silicon(2, seed=seed)
         noise = np.random.default_rng(seed).normal(size=(64, 3))
-        structures.append(c.moved(c.positions + 0.01 * seed * noise))
+        structures.append(c.moved(c.positions + 0.005 * seed * noise))
     frames = labelled("stillinger-weber", structures)
     cheap = {"cutoff_three_body": 4.0, "cutoff_two_body": 4.5, "n_max": 4, "l_max": 3}
     return Material(
