@@ -232,6 +232,15 @@ def test_a_gpu_is_refused(folder):
         load_settings(path)
 
 
+def test_two_phases_are_refused(folder):
+    path = written(folder, "phases", potential=LEARNED)
+    text = path.read_text().partition("[[dynamics.stages]]")[0]
+    text += "[coexistence]\ntemperature_K = 1600.0\npressure_GPa = 0.0\n"
+    path.write_text(text)
+    with pytest.raises(InputError, match="respa does not go with"):
+        load_settings(path)
+
+
 def test_check_says_what_the_two_steps_are(folder, capsys):
     assert main(["check", str(written(folder, "checked"))]) == 0
     said = capsys.readouterr().out

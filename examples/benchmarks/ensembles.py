@@ -433,12 +433,7 @@ def judged(found: dict[str, Any]) -> str:
     """Return the cells of a row after the first."""
     import physical_validation as pv
 
-    first = found["first"]
-    p = pv.kinetic_energy.distribution(first, strict=True, verbosity=0)
-    mean, width = pv.kinetic_energy.distribution(
-        first, strict=False, verbosity=0, bootstrap_seed=1
-    )
-    cells = [f"{p:.2g}", f"{mean:.2f}, {width:.2f}"]
+    cells = [of_kinetic(found["first"])]
     # The cells of the hot and the wide point are both larger: at once they overlap.
     for one, other in (("first", "hot"), ("first", "wide"), ("hot", "wide")):
         if one not in found or other not in found:
@@ -464,19 +459,34 @@ def distance(one: Any, other: Any) -> str:
     return ", ".join(apart)
 
 
-def wrong_degrees(work: Path) -> str:
-    """Return the row of a centre of mass whose degrees of freedom are counted."""
+def of_degrees(work: Path) -> list[str]:
+    """Return the rows of the three thermostats together, counted right and wrong."""
+    found = [
+        sampled(work, case, TEMPERATURE, PRESSURE, 0)
+        for case in CASES
+        if case.name in THERMOSTATS
+    ]
+    parts = [one for one in found if one is not None]
+    if len(parts) < len(THERMOSTATS):
+        return []
+    whole = {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
+    counts = {"3N - 3, all three": 3, "(3N, all three)": 0}
+    rows = []
+    for name, held in counts.items():
+        data = simulation(whole, "NVT", TEMPERATURE, PRESSURE, held=held)
+        rows.append(f"{name} | {of_kinetic(data)} | | |")
+    return rows
+
+
+def of_kinetic(data: Any) -> str:
+    """Return the cells of the kinetic energy."""
     import physical_validation as pv
 
-    found = sampled(work, CASES[0], TEMPERATURE, PRESSURE, 0)
-    if found is None:
-        return ""
-    data = simulation(found, "NVT", TEMPERATURE, PRESSURE, held=0)
     p = pv.kinetic_energy.distribution(data, strict=True, verbosity=0)
     mean, width = pv.kinetic_energy.distribution(
         data, strict=False, verbosity=0, bootstrap_seed=1
     )
-    return f"(3N degrees of freedom) | {p:.2g} | {mean:.2f}, {width:.2f} | | |"
+    return f"{p:.2g} | {mean:.2f}, {width:.2f}"
 
 
 # ----------------------------------------------------------------------- conservation
@@ -558,7 +568,8 @@ def main() -> None:
     for name, data in found.items():
         if data:
             print(f"| {name} | {judged(data)} |", flush=True)
-    print(f"| {wrong_degrees(work)}")
+    for line in of_degrees(work):
+        print(f"| {line}")
     print(
         "\n| | width of the conserved quantity at "
         f"{', '.join(f'{t:g}' for t in CONSERVING_FS)} fs (meV) | ratios | "

@@ -153,9 +153,9 @@ def silicon() -> Material:
         model=fitted(frames),
         fast=fitted(frames, exponent=2, n_max_two_body=6, **cheap),
         usual=2.0,
-        plain=(1.0, 2.0, 3.0, 4.0),
-        split=((4.0, 2), (6.0, 3), (8.0, 4), (10.0, 5), (12.0, 6), (16.0, 8)),
-        picoseconds=1.0,
+        plain=(1.0, 2.0, 4.0),
+        split=((4.0, 2), (8.0, 4), (12.0, 6), (16.0, 8), (20.0, 10)),
+        picoseconds=0.6,
     )
 
 
@@ -178,9 +178,9 @@ def argon() -> Material:
         model=model,
         fast=replace(model, baseline=NoBaseline()),
         usual=5.0,
-        plain=(2.5, 5.0, 10.0),
-        split=((10.0, 2), (20.0, 4), (40.0, 8), (60.0, 12)),
-        picoseconds=4.0,
+        plain=(5.0, 10.0),
+        split=((10.0, 2), (20.0, 4), (40.0, 8)),
+        picoseconds=2.0,
     )
 
 
