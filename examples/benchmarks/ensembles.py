@@ -64,7 +64,7 @@ SAMPLED = 10  # steps between two samples
 BEGINNING = 0.1  # the share of a trajectory that is left out
 NEAR = 4.6, 5.4  # the same of what is fast where there are two time steps
 CONSERVING_FS = (8.0, 4.0, 2.0)
-CONSERVING_PS = 8.0
+CONSERVING_PS = 2.0  # short enough for the paths to stay together
 
 THERMOSTATS = {
     "langevin": 'thermostat = "langevin"\nfriction_per_ps = 2.0',
@@ -89,6 +89,7 @@ CONSERVING = {
     "npt, mtk": f'ensemble = "NPT"\nbarostat_time_fs = 500.0\n'
     f"{BAROSTATS['mtk, nose-hoover']}",
     "nph": 'ensemble = "NPH"\nbarostat_time_fs = 500.0',
+    "(nve, energy that jumps)": 'ensemble = "NVE"',
 }
 INPUT = """
 seed = {seed}
@@ -282,10 +283,12 @@ def written(
     return path
 
 
-def trajectory(path: Path, *, mistake: str = "", every: int) -> dict[str, FloatArray]:
+def trajectory(
+    path: Path, *, mistake: str = "", every: int, fades: float = FADES
+) -> dict[str, FloatArray]:
     """Return what is looked at along the run of an input file."""
     settings = load_settings(path)
-    state, potential = initial_state(settings), Argon()
+    state, potential = initial_state(settings), Argon(fades)
     fast = Remembered(Argon(*NEAR))
     sampler = build_sampler(settings, state, load("cpu"), cutoff=ENDS, fast=fast)
     sampler = plant(mistake, sampler)
@@ -315,8 +318,8 @@ def sampled(
     steps
         To make where no file holds them; 0 only reads.
     """
-    key = f"{case.name} {temperature:.2f}K {pressure:.5f}GPa".replace(", ", "-")
-    path = work / f"{key.translate(str.maketrans(' ', '_', '()'))}.npz"
+    key = f"{case.name} {temperature:.2f}K {pressure:.5f}GPa"
+    path = work / f"{plain(key)}.npz"
     if not path.exists():
         if not steps:
             return None
@@ -335,6 +338,11 @@ def sampled(
     with np.load(path) as stored:
         start = int(BEGINNING * len(stored["kinetic"]))
         return {name: stored[name][start:] for name in stored.files}
+
+
+def plain(name: str) -> str:
+    """Return the name of a file."""
+    return name.replace(", ", "-").translate(str.maketrans(" ", "_", "()"))
 
 
 def _save(path: Path, arrays: dict[str, FloatArray]) -> None:
@@ -496,7 +504,7 @@ def conserving(work: Path, name: str, measure: bool) -> str | None:
 
     runs = []
     for timestep in CONSERVING_FS:
-        path = work / f"conserved-{name.replace(', ', '-')}-{timestep:g}fs.npz"
+        path = work / f"conserved-{plain(name)}-{timestep:g}fs.npz"
         if not path.exists():
             if not measure:
                 return None
@@ -518,7 +526,8 @@ def conserving(work: Path, name: str, measure: bool) -> str | None:
                 if "NVT" not in CONSERVING[name]
                 else TEMPERATURE,
             )
-            _save(path, trajectory(file, every=1))
+            jumps = "jumps" in name
+            _save(path, trajectory(file, every=1, fades=ENDS if jumps else FADES))
         with np.load(path) as stored:
             data = simulation(
                 dict(stored),
