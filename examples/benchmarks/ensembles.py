@@ -25,6 +25,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ from otf.settings import load_settings
 from otf.units import GPA, KB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from otf.configuration import Configuration, FloatArray
     from otf.dynamics.sampler import Sampler
@@ -61,6 +62,7 @@ EDGE = 5.8  # angstrom, of the four atoms the fluid is melted from
 TEMPERATURE, PRESSURE = 150.0, 0.1  # K, GPa
 TIMESTEP = 10.0  # fs
 SAMPLED = 10  # steps between two samples
+BINS = 8  # of a histogram
 BEGINNING = 0.1  # the share of a trajectory that is left out
 NEAR = 4.6, 5.4  # the same of what is fast where there are two time steps
 CONSERVING_FS = (8.0, 4.0, 2.0)
@@ -449,10 +451,11 @@ def judged(found: dict[str, Any]) -> str:
             continue
         pair = found[one], found[other]
         try:
-            off = pv.ensemble.check(*pair, verbosity=0, bootstrap_seed=1)
+            with wide_bins():
+                off = pv.ensemble.check(*pair, verbosity=0, bootstrap_seed=1)
             words = ", ".join(f"{x:.2f}" for x in off)
         except pv.util.error.InputError:
-            words = "no overlap"
+            words = "too few samples"
         cells.append(f"{words} ({distance(*pair)})")
     return " | ".join(cells)
 
@@ -484,6 +487,23 @@ def of_degrees(work: Path) -> list[str]:
         data = simulation(whole, "NVT", TEMPERATURE, PRESSURE, held=held)
         rows.append(f"{name} | {of_kinetic(data)} | | |")
     return rows
+
+
+@contextmanager
+def wide_bins() -> Iterator[None]:
+    """Let physical_validation sort into few bins.
+
+    It fits a line to the logarithms of 40 bins first and stops where they are not
+    filled. What it returns is the likelihood of all samples, which knows no bins.
+    """
+    from physical_validation.util import ensemble
+
+    check = ensemble.check_1d
+    ensemble.check_1d = lambda **given: check(**{**given, "nbins": BINS})
+    try:
+        yield
+    finally:
+        ensemble.check_1d = check
 
 
 def of_kinetic(data: Any) -> str:
