@@ -244,12 +244,15 @@ class Case:
     dynamics : lines of the input file
     ensemble : "NVT" or "NPT"
     mistake : what is planted, empty for nothing
+    like : name of the row that proposes the distances, of which half is taken; empty
+        for its own. With widths that are far too small nothing would overlap
     """
 
     name: str
     dynamics: str
     ensemble: str
     mistake: str = ""
+    like: str = ""
 
 
 CASES = [
@@ -261,6 +264,7 @@ CASES = [
         BAROSTATS["cell-rescaling, langevin"],
         "NPT",
         "cell without noise",
+        "cell-rescaling, langevin",
     ),
     *(
         Case(f"{name}, two time steps", f"{lines}\n{TWO_STEPS}", "NVT")
@@ -425,14 +429,20 @@ def points(work: Path, case: Case, steps: int) -> dict[str, Any]:
     if first is None:
         return {}
     found = {"first": simulation(first, case.ensemble, TEMPERATURE, PRESSURE)}
-    proposed = pv.ensemble.estimate_interval(found["first"], verbosity=0)
+    model = next((other for other in CASES if other.name == case.like), case)
+    alike = sampled(work, model, TEMPERATURE, PRESSURE, steps)
+    if alike is None:
+        return found
+    proposed = pv.ensemble.estimate_interval(
+        simulation(alike, case.ensemble, TEMPERATURE, PRESSURE), verbosity=0
+    )
     wanted = {"hot": (proposed["dT"], 0.0)}
     if case.ensemble == "NPT":
         wanted["wide"] = (0.0, proposed["dP"] / GPA)
     for name, (hotter, wider) in wanted.items():
-        # Of a width that is far too small the distance would be far too large.
-        t = round(TEMPERATURE + min(hotter, 0.3 * TEMPERATURE), 1)
-        p = round(PRESSURE - min(wider, 0.5 * PRESSURE), 4)
+        share = 0.5 if case.like else 1.0
+        t = round(TEMPERATURE + share * min(hotter, 0.3 * TEMPERATURE), 1)
+        p = round(PRESSURE - share * min(wider, 0.5 * PRESSURE), 4)
         samples = sampled(work, case, t, p, steps)
         if samples is not None:
             found[name] = simulation(samples, case.ensemble, t, p)

@@ -179,8 +179,8 @@ def argon() -> Material:
         fast=replace(model, baseline=NoBaseline()),
         usual=5.0,
         plain=(5.0, 10.0),
-        split=((10.0, 2), (20.0, 4), (40.0, 8)),
-        picoseconds=2.0,
+        split=((10.0, 2), (20.0, 4)),
+        picoseconds=1.0,
     )
 
 
