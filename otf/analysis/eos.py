@@ -147,7 +147,10 @@ def fit_equation(volumes: FloatArray, energies: FloatArray) -> EquationOfState:
     try:
         found, covariance = curve_fit(birchmurnaghan, volumes, energies, p0=start)
     except RuntimeError as error:
-        msg = f"no equation of state fits these energies ({error})"
+        msg = (
+            "no equation of state fits these energies: take volumes nearer to the "
+            "lowest energy, and look whether they belong to one phase"
+        )
         raise InputError(msg) from error
     residuals = energies - birchmurnaghan(volumes, *found)
     return EquationOfState(

@@ -36,6 +36,8 @@ class ErrorReport:
     force_mae_eV_per_A, force_rmse_eV_per_A : of force components
     stress_mae_GPa, stress_rmse_GPa : of stress components
     energy_max_meV_per_atom, force_max_eV_per_A, stress_max_GPa : largest of each
+    energy_mean_meV_per_atom : with its sign, prediction minus label: a difference of
+        two phases in it shifts where they are in equilibrium
     """
 
     n_frames: int
@@ -48,6 +50,7 @@ class ErrorReport:
     energy_max_meV_per_atom: float | None  # noqa: N815
     force_max_eV_per_A: float | None  # noqa: N815
     stress_max_GPa: float | None  # noqa: N815
+    energy_mean_meV_per_atom: float | None = None  # noqa: N815
 
 
 def error_report(
@@ -85,8 +88,19 @@ def report_of_errors(
     e_mae, e_rmse, e_max = _measures(1000 * energy)
     f_mae, f_rmse, f_max = _measures(forces)
     s_mae, s_rmse, s_max = _measures(stress / GPA)
+    known = 1000 * energy[np.isfinite(energy)]
     return ErrorReport(
-        n_frames, e_mae, e_rmse, f_mae, f_rmse, s_mae, s_rmse, e_max, f_max, s_max
+        n_frames,
+        e_mae,
+        e_rmse,
+        f_mae,
+        f_rmse,
+        s_mae,
+        s_rmse,
+        e_max,
+        f_max,
+        s_max,
+        float(known.mean()) if known.size else None,
     )
 
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 ALL = "all"
 HEAD = (
-    f"{'':<16}{'':>10}  {'energy, meV/atom':>18}  {'force, eV/A':>16}  "
+    f"{'':<16}{'':>10}  {'energy, meV/atom':>27}  {'force, eV/A':>16}  "
     f"{'stress, GPa':>14}\n"
-    f"{'':<16}{'structures':>10}  {'MAE':>9}{'RMSE':>9}  {'MAE':>8}{'RMSE':>8}  "
+    f"{'':<16}{'structures':>10}  {'mean':>9}{'MAE':>9}{'RMSE':>9}  "
+    f"{'MAE':>8}{'RMSE':>8}  "
     f"{'MAE':>7}{'RMSE':>7}"
 )
 
@@ -99,6 +100,7 @@ def table(accuracy: Accuracy) -> Iterator[str]:
 def error_line(name: str, report: ErrorReport) -> str:
     """Return a line below ``HEAD``."""
     numbers = (
+        (report.energy_mean_meV_per_atom, 9, 2),
         (report.energy_mae_meV_per_atom, 9, 2),
         (report.energy_rmse_meV_per_atom, 9, 2),
         (report.force_mae_eV_per_A, 10, 4),

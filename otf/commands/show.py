@@ -186,14 +186,22 @@ def in_words(standing: Standing) -> str:
         "status": standing.status,
         "step": f"{standing.steps} of {standing.planned_steps} ({done:.0%}), "
         f"{standing.time_fs / 1000.0:g} ps, stage {standing.stage}",
-        "temperature": f"{standing.temperature_K:.0f} K",
-        "reference calls": f"{standing.reference_calls}, "
-        f"{standing.bypassed_fraction:.2%} of the steps bypassed them, "
-        f"{duration(standing.reference_seconds)}",
-        "error e": f"{standing.error_eV_per_A:.3f} eV/A, threshold "
-        f"{standing.threshold_eV_per_A:.3f} eV/A, spilling {standing.max_spilling:.1e}",
-        "local references": str(standing.n_local_references),
     }
+    # What walkers share moves nowhere, and a run that just began has not either.
+    moves = math.isfinite(standing.temperature_K)
+    if moves:
+        lines["temperature"] = f"{standing.temperature_K:.0f} K"
+    lines["reference calls"] = (
+        f"{standing.reference_calls}, {standing.bypassed_fraction:.2%} of the steps "
+        f"bypassed them, {duration(standing.reference_seconds)}"
+    )
+    if moves:
+        lines["error e"] = (
+            f"{standing.error_eV_per_A:.3f} eV/A, threshold "
+            f"{standing.threshold_eV_per_A:.3f} eV/A, spilling "
+            f"{standing.max_spilling:.1e}"
+        )
+    lines["local references"] = str(standing.n_local_references)
     if standing.cached_labels:
         lines["from the cache"] = f"{standing.cached_labels} labels"
     if standing.doubted_labels:
