@@ -17,7 +17,7 @@ from ase.io import write
 
 ATOMS = 80
 NEAREST = 2.4  # angstrom
-VOLUMES = {"dense": 15.0, "middle": 18.0, "thin": 21.0}  # A^3 per atom
+VOLUMES = {"dense": 16.0, "middle": 18.0, "thin": 20.0}  # A^3 per atom
 
 
 def packed(volume: float, rng: np.random.Generator) -> Atoms:

@@ -255,7 +255,9 @@ def half_melted(
     mean = crystal.edges[half:].mean(axis=0)
     last = crystal.frames[-1] * mean / crystal.boxes[-1]
     hot = f"nvt temp {melting} {melting} 0.1"
-    cool = f"nvt temp {estimate} {estimate} 0.1"
+    # A melt that is thinner than its crystal has no room here, and would freeze again
+    # under its pressure if it waited.
+    cool = f"nvt temp {melting} {estimate} 0.1"
     melt = once(
         work,
         "melt",
