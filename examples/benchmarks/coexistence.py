@@ -3,6 +3,8 @@
     python -P coexistence.py WORK lammps [--repeat 4 4 10] [--steps 125000]
     python -P coexistence.py WORK velocity [--repeat 4 4 10] [--steps 25000]
     python -P coexistence.py WORK verdict
+    python -P coexistence.py WORK phases [--repeat 4 4 10] [--steps 20000]
+    python -P coexistence.py WORK shift --model model.h5
 
 Each with `--material aluminium` for that of M. I. Mendelev; without it the silicon of
 Stillinger and Weber.
@@ -13,6 +15,9 @@ Stillinger and Weber.
 `velocity`  the same two phases at several temperatures, with the temperature held.
 `verdict`   what the simulations say, by the functions of `otf-md coexistence`. Needs
             the extra `analysis`.
+`phases`    crystal and melt, each alone, at the estimate and no pressure.
+`shift`     how far a model of the potential melts from it: the differences of their
+            energies in both phases, to second order. No simulation of the model.
 
 Every simulation is kept in WORK as it ends, and is not made twice. The answer for
 silicon is known: 1691(20) K by J. Q. Broughton, X. P. Li, Phys. Rev. B 35, 9120 (1987),
@@ -34,7 +39,6 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray
 
 STARTS = {1: "above", -1: "below"}
-JOINING = 3000  # steps at a held temperature before anything is judged
 ROWS, FRAMES = 50, 500  # steps between two of them
 
 
@@ -53,6 +57,8 @@ class Material:
     apart : K, of the starts from the estimate
     temperatures : K, at which rates of growth are taken
     timestep : ps
+    joining : steps at a held temperature before anything is judged; where the border
+        is fast, few
     """
 
     symbol: str
@@ -67,6 +73,7 @@ class Material:
     apart: float
     temperatures: tuple[float, ...]
     timestep: float
+    joining: int
 
 
 MATERIALS = {
@@ -83,6 +90,7 @@ MATERIALS = {
         apart=60.0,
         temperatures=(1600.0, 1650.0, 1690.0, 1730.0, 1780.0),
         timestep=0.002,
+        joining=3000,
     ),
     "aluminium": Material(
         symbol="Al",
@@ -94,9 +102,10 @@ MATERIALS = {
         neighbors=12,
         estimate=930.0,
         melting=2300.0,
-        apart=37.0,
+        apart=19.0,
         temperatures=(880.0, 905.0, 930.0, 955.0, 980.0),
         timestep=0.003,
+        joining=1000,
     ),
 }
 
@@ -112,6 +121,7 @@ class Simulated:
     edges : (T, 3) angstrom
     frames : (F, n, 3) angstrom
     boxes : (F, 3) angstrom
+    energies : (F,) eV, potential
     """
 
     temperatures: FloatArray
@@ -119,6 +129,7 @@ class Simulated:
     edges: FloatArray
     frames: FloatArray
     boxes: FloatArray
+    energies: FloatArray
 
     def save(self, path: Path) -> None:
         """Write the simulation; it is whole or absent."""
@@ -185,7 +196,7 @@ velocity free create {temperature} {seed} mom yes rot no dist gaussian
 compute warm free temp
 compute stress all pressure warm
 """)
-    rows, frames, boxes = [], [], []
+    rows, frames, boxes, energies = [], [], [], []
     for fix, steps in ensembles:
         program.command(f"fix motion free {fix}")
         program.command("run 0")
@@ -201,6 +212,7 @@ compute stress all pressure warm
             )
             if (k + ROWS) % FRAMES == 0:
                 boxes.append(rows[-1][4:])
+                energies.append(program.get_thermo("pe"))
                 found = np.array(program.gather_atoms("x", 1, 3)).reshape(-1, 3)
                 low = [program.extract_box()[0][axis] for axis in range(3)]
                 frames.append(found - low)
@@ -209,7 +221,12 @@ compute stress all pressure warm
     program.close()
     table = np.array(rows)
     return Simulated(
-        table[:, 0], table[:, 1:4], table[:, 4:], np.array(frames), np.array(boxes)
+        table[:, 0],
+        table[:, 1:4],
+        table[:, 4:],
+        np.array(frames),
+        np.array(boxes),
+        np.array(energies),
     )
 
 
@@ -291,7 +308,7 @@ def settle(
             material,
             melt.frames[-1],
             melt.boxes[-1],
-            [(npt, JOINING)],
+            [(npt, material.joining)],
             temperature=start,
             seed=2 + sign,
         )
@@ -326,10 +343,39 @@ def grow(
             material,
             melt.frames[-1],
             melt.boxes[-1],
-            [(npt, JOINING + steps)],
+            [(npt, material.joining + steps)],
             temperature=T,
             seed=11 + k,
         )
+
+
+def simulate_phases(
+    material: Material,
+    work: Path,
+    repeat: Sequence[int],
+    steps: int,
+    only: str | None = None,
+) -> None:
+    """Make crystal and melt, each alone, at the estimate and no pressure."""
+    T, hot = material.estimate, material.melting
+    at_rest = f"npt temp {T} {T} 0.1 aniso 0 0 1.0"
+    positions, edges = crystal_of(material, repeat)
+    prepared = {
+        "solid": (2 * T, []),
+        "liquid": (hot, [(f"npt temp {hot} {hot} 0.1 iso 0 0 1.0", 4000)]),
+    }
+    for k, (name, (temperature, before)) in enumerate(prepared.items()):
+        if only in (None, name):
+            once(
+                work,
+                name,
+                material,
+                positions,
+                edges,
+                [*before, (at_rest, steps)],
+                temperature=temperature,
+                seed=21 + k,
+            )
 
 
 # ------------------------------------------------------------------------ the verdict
@@ -405,7 +451,7 @@ def judge(material: Material, work: Path) -> None:
         if not path.exists():
             continue
         run = Simulated.load(path)
-        skip = JOINING // FRAMES
+        skip = material.joining // FRAMES
         seen = shares(configurations(material, run), boundary)[skip:]
         rate = rate_of(frame * np.arange(len(seen)), seen)
         print(f"{T:g} K: {rate}")
@@ -416,23 +462,93 @@ def judge(material: Material, work: Path) -> None:
         print(crossing(np.array(temperatures), rates))
 
 
+def shift(material: Material, work: Path, path: Path) -> None:
+    """Print where a model of the potential melts, from the energies of both phases.
+
+    Notes
+    -----
+    G_model - G = -kT ln <exp(-dU/kT)>, over the ensemble of the potential at constant
+    pressure, is <dU> - var(dU)/2kT to second order [1]_. At the melting temperature of
+    the potential its phases have the same G; with the enthalpy of melting H the model
+    melts where G_l - G_s = H (1 - T/T_m) + (dG_l - dG_s) is zero.
+
+    References
+    ----------
+    .. [1] D. Alfe, G. D. Price, M. J. Gillan, Iron under Earth's core conditions,
+       Phys. Rev. B 65, 165118 (2002), doi 10.1103/PhysRevB.65.165118.
+    """
+    from ase.units import kB
+
+    from otf.analysis.averages import mean_of
+    from otf.deploy.saved_model import load_model
+
+    model, T = load_model(path), material.estimate
+    changes, errors, energies = [], [], []
+    for name in ("solid", "liquid"):
+        run = Simulated.load(work / f"{name}.npz")
+        later = len(run.energies) // 4
+        seen = configurations(material, run)[later:]
+        n = seen[0].n_atoms
+        learned = np.array([model.predict(c).energy for c in seen])
+        difference = learned - run.energies[later:]
+        mean = mean_of(difference)
+        second = -float(np.var(difference, ddof=1)) / (2.0 * kB * T)
+        changes.append((mean.value + second) / n)
+        # The variance of m independent values is known to sqrt(2/m) of itself.
+        errors.append(
+            np.hypot(mean.error, second * np.sqrt(2.0 / mean.n_independent)) / n
+        )
+        energies.append(run.energies[later:].mean() / n)
+        print(
+            f"{name}: {len(seen)} frames, dU {1e3 * mean.value / n:+.3f} +- "
+            f"{1e3 * mean.error / n:.3f}, second order {1e3 * second / n:+.3f}, dG "
+            f"{1e3 * changes[-1]:+.3f} +- {1e3 * errors[-1]:.3f} meV/atom"
+        )
+    melting = energies[1] - energies[0]
+    moved = T * (changes[1] - changes[0]) / melting
+    error = T * np.hypot(*errors) / melting
+    print(
+        f"heat of melting {1e3 * melting:.1f} meV/atom; the model melts "
+        f"{moved:+.1f} +- {error:.1f} K from the potential"
+    )
+
+
+MAKERS = {
+    "lammps": (settle, 125000),
+    "velocity": (grow, 25000),
+    "phases": (simulate_phases, 20000),
+}
+TASKS = (*MAKERS, "verdict", "shift")
+
+
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("task", choices=("lammps", "velocity", "verdict"))
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--material", choices=MATERIALS, default="silicon")
     parser.add_argument("--repeat", type=int, nargs=3, default=(4, 4, 10))
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--only", help="above or below; or a temperature")
+    parser.add_argument("--only", help="above or below; a temperature; or a phase")
+    parser.add_argument("--model", type=Path, help="of the potential, for shift")
     arguments = parser.parse_args()
     material, work = MATERIALS[arguments.material], arguments.work
     work.mkdir(parents=True, exist_ok=True)
     if arguments.task == "verdict":
         judge(material, work)
-        return
-    make, steps = (settle, 125000) if arguments.task == "lammps" else (grow, 25000)
-    make(material, work, arguments.repeat, arguments.steps or steps, arguments.only)
+    elif arguments.task == "shift":
+        if arguments.model is None:
+            parser.error("shift needs a model of the potential: --model model.h5")
+        shift(material, work, arguments.model)
+    else:
+        make, steps = MAKERS[arguments.task]
+        make(
+            material,
+            work,
+            arguments.repeat,
+            arguments.steps or steps,
+            arguments.only,
+        )
 
 
 if __name__ == "__main__":
