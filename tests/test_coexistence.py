@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -230,6 +231,9 @@ def test_replicas_are_told_apart_and_judged_together(melted, capsys):
         for n in ("", "-2")
     )
     assert abs(first - second).max() > 1.0
+    inputs = list(melted.glob("0GPa/enthalpy-*/input.toml"))
+    seeds = {tomllib.loads(path.read_text())["seed"] for path in inputs}
+    assert len(seeds) == len(inputs) == 4
     for name in ("57.6 K", "57.6 K, replica 2", "62.4 K, replica 2"):
         assert f"temperature from {name} at 0 GPa" in out
     record = json.loads((melted / "enthalpy.json").read_text())

@@ -54,14 +54,14 @@ class Plan:
     dynamics : keys of [dynamics]
     stages : keys of each stage
     held : numbers of the atoms that do not move
-    replica : counted from 0, what its random numbers are told apart by
+    noise : what its random numbers are told apart by from those of other starts
     """
 
     name: str
     dynamics: Mapping[str, object]
     stages: Sequence[Mapping[str, object]]
     held: Sequence[int] = ()
-    replica: int = 0
+    noise: int = 0
 
     @property
     def steps(self) -> int:
@@ -154,7 +154,7 @@ class Protocol:
                 "initial_temperature_K": temperature,
             },
             [{"steps": steps, "pressure_GPa": self.pressure}],
-            replica=replica,
+            noise=self._noise(temperature, replica),
         )
 
     def plans(self) -> list[Plan]:
@@ -179,8 +179,17 @@ class Protocol:
                 "initial_temperature_K": temperature,
             },
             [self._stage(steps, temperature)],
-            replica=replica,
+            noise=self._noise(temperature, replica),
         )
+
+    def _noise(self, temperature: float, replica: int) -> int:
+        """Return another number for every start, the same with more replicas.
+
+        With the same noise starts above and below go through the same fluctuations, and
+        their agreement says nothing.
+        """
+        temperatures = self.temperatures
+        return 1 + temperatures.index(temperature) + replica * len(temperatures)
 
     def _stage(self, steps: int, temperature: float) -> dict[str, object]:
         return {
@@ -317,7 +326,7 @@ class Runs:
         title = f"{settings.title} {plan.name} {self._protocol.pressure:g} GPa".strip()
         lines = [
             f"title = {toml(title)}",
-            f"seed = {(settings.seed + plan.replica) % SEEDS}",
+            f"seed = {(settings.seed + plan.noise) % SEEDS}",
             f"device = {toml(settings.device)}",
         ]
         for name, table in tables.items():
