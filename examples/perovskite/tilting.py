@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numba import njit
 
@@ -29,15 +30,13 @@ from otf.neighbors import NeighborList
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ase import Atoms
-
     from otf.configuration import FloatArray
 
 A, B, X = 0, 1, 2
 SPECIES: Final = {55: A, 82: B, 53: X}
 INNER, OUTER = 4.2, 5.2  # angstrom, of a bond B-X in an angle
 CUTOFF = 7.0  # angstrom, of pairs
-NO_ANGLES = np.zeros(0)
+EDGES = (6.14, 6.14, 6.26)  # angstrom, of one octahedron, near those at rest
 
 
 class Strengths(NamedTuple):
@@ -47,14 +46,35 @@ class Strengths(NamedTuple):
     bond_decay: float = 1.5
     bond_length: float = 3.1
     angle: float = 1.5
-    bend: float = 0.4
-    bend_at_rest: float = 0.03
-    shell: float = 0.1
+    bend: float = 0.8
+    bend_at_rest: float = 0.025
+    shell: float = 0.11
     shell_radius: float = 5.75
     shell_width: float = 1.15
     cage_depth: float = 0.15
     cage_decay: float = 1.0
     cage_length: float = 4.2
+
+
+def crystal(
+    tilt_deg: float, *, edges: Sequence[float] = EDGES, in_phase: bool = False
+) -> Atoms:
+    """Return 40 atoms whose octahedra tilt about z, layers in antiphase or in phase."""
+    a = np.asarray(edges, dtype=np.float64)
+    shift = 0.5 * np.tan(np.radians(tilt_deg))  # of a corner, in edges
+    symbols, places = [], []
+    for site in np.ndindex(2, 2, 2):
+        sign = (-1) ** (sum(site[:2]) if in_phase else sum(site))
+        symbols += ["Cs", "Pb", "I", "I", "I"]
+        for offset in (
+            (0.5, 0.5, 0.5),
+            (0.0, 0.0, 0.0),
+            (0.5, sign * shift, 0.0),
+            (-sign * shift, 0.5, 0.0),
+            (0.0, 0.0, 0.5),
+        ):
+            places.append((np.array(site) + offset) * a)
+    return Atoms(symbols, positions=np.array(places), cell=2.0 * a, pbc=True)
 
 
 @njit(cache=True)

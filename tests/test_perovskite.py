@@ -1,0 +1,98 @@
+"""The reference of the example of a perovskite: its gradients and its double well."""
+
+import sys
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from otf.configuration import VOIGT, Configuration
+from otf.errors import InputError
+
+FOLDER = Path(__file__).parents[1] / "examples" / "perovskite"
+
+
+@pytest.fixture(scope="module")
+def tilting():
+    spec = util.spec_from_file_location("tilting", FOLDER / "tilting.py")
+    module = util.module_from_spec(spec)
+    sys.modules["tilting"] = module  # numba looks for it by name
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["tilting"]
+
+
+@pytest.fixture(scope="module")
+def calculator(tilting):
+    return tilting.TiltingPerovskite()
+
+
+def test_forces_and_virial_are_the_gradient(tilting, calculator):
+    atoms = tilting.crystal(7.0)
+    # So far that bonds fade out, and that angles are far from those at rest.
+    atoms.rattle(0.4, seed=2)
+    c = Configuration.from_atoms(atoms)
+    _, forces, virial = calculator.evaluate(c)
+    step = 1e-4
+
+    def slope(moved):
+        # Central differences of fourth order.
+        e = [calculator.evaluate(moved(k * step))[0] for k in (-2, -1, 1, 2)]
+        return (e[0] - 8.0 * e[1] + 8.0 * e[2] - e[3]) / (12.0 * step)
+
+    largest = np.abs(forces).max()
+    for atom in range(10):
+        for axis in range(3):
+            unit = np.zeros_like(c.positions)
+            unit[atom, axis] = 1.0
+            found = -slope(lambda h, u=unit: replace(c, positions=c.positions + h * u))
+            assert found == pytest.approx(forces[atom, axis], abs=1e-8 * largest)
+    for component, (a, b) in enumerate(VOIGT):
+        strain = np.zeros((3, 3))
+        strain[a, b] += 0.5
+        strain[b, a] += 0.5
+
+        def strained(h, e=strain):
+            f = np.eye(3) + h * e
+            return replace(c, positions=c.positions @ f, cell=c.cell @ f)
+
+        assert slope(strained) == pytest.approx(
+            virial[component], abs=1e-8 * np.abs(virial).max()
+        )
+
+
+def test_a_rigid_tilt_has_the_energy_of_its_bridges(tilting):
+    """The double well alone: least where s = 1 - cos(2 tilt) is that at rest."""
+    rest, bend = 0.025, 0.8
+    none = dict.fromkeys(("bond_depth", "angle", "shell", "cage_depth"), 0.0)
+    bridges = tilting.TiltingPerovskite(bend=bend, bend_at_rest=rest, **none)
+
+    def energy(tilt):  # of a cell: two of its three corners are bent
+        c = Configuration.from_atoms(tilting.crystal(tilt))
+        return bridges.evaluate(c)[0] / 8.0
+
+    # Edges along x and y are equal, so the angle of a bridge is 180 - 2 tilt.
+    bottom = 0.5 * np.degrees(np.arccos(1.0 - rest))
+    assert energy(0.0) == pytest.approx(0.0, abs=1e-12)
+    assert energy(bottom) == pytest.approx(-2.0 * bend * rest / 2.0, rel=1e-12)
+    assert energy(-bottom) == pytest.approx(energy(bottom), rel=1e-12)
+
+
+def test_tilts_in_antiphase_make_the_deepest_well(tilting, calculator):
+    def energy(tilt, **options):
+        c = Configuration.from_atoms(tilting.crystal(tilt, **options))
+        return calculator.evaluate(c)[0] / 8.0
+
+    straight = energy(0.0, edges=(6.22, 6.22, 6.22))
+    tilted = min(energy(t) for t in (6.0, 7.0, 8.0))
+    assert straight - tilted > 0.02  # eV, about kT at 250 K
+    assert min(energy(t, in_phase=True) for t in (6.0, 7.0, 8.0)) > tilted + 0.01
+
+
+def test_other_elements_are_refused(tilting, calculator):
+    atoms = tilting.crystal(0.0)
+    atoms.symbols[0] = "Rb"
+    with pytest.raises(InputError, match="Cs, Pb and I only, got Z = 37"):
+        calculator.evaluate(Configuration.from_atoms(atoms))
