@@ -62,19 +62,15 @@ def crystal(
     """Return 40 atoms whose octahedra tilt about z, layers in antiphase or in phase."""
     a = np.asarray(edges, dtype=np.float64)
     shift = 0.5 * np.tan(np.radians(tilt_deg))  # of a corner, in edges
-    symbols, places = [], []
+    symbols: list[str] = []
+    places: list[FloatArray] = []
     for site in np.ndindex(2, 2, 2):
         sign = (-1) ** (sum(site[:2]) if in_phase else sum(site))
+        corners = [(0.5, sign * shift, 0.0), (-sign * shift, 0.5, 0.0), (0.0, 0.0, 0.5)]
+        own = np.array([(0.5, 0.5, 0.5), (0.0, 0.0, 0.0), *corners])
         symbols += ["Cs", "Pb", "I", "I", "I"]
-        for offset in (
-            (0.5, 0.5, 0.5),
-            (0.0, 0.0, 0.0),
-            (0.5, sign * shift, 0.0),
-            (-sign * shift, 0.5, 0.0),
-            (0.0, 0.0, 0.5),
-        ):
-            places.append((np.array(site) + offset) * a)
-    return Atoms(symbols, positions=np.array(places), cell=2.0 * a, pbc=True)
+        places.append((site + own) * a)
+    return Atoms(symbols, positions=np.concatenate(places), cell=2.0 * a, pbc=True)
 
 
 @njit(cache=True)

@@ -27,11 +27,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tilting import TiltingPerovskite
 
+from otf.analysis.averages import mean_of
+from otf.analysis.critical import fit_critical
 from otf.analysis.tilts import octahedral_tilts
 from otf.build import build_sampler, build_schedule, initial_state
 from otf.dynamics.sampler import evaluate
 from otf.kernels import load
 from otf.potential import Prediction
+from otf.report.drawing import Curve, Lines, drawn
 from otf.settings import load_settings
 from otf.settings.members import members_of
 from otf.settings.template import plain_input
@@ -40,6 +43,8 @@ from otf.store.motion import Motion, read_motion
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otf.analysis.averages import Mean
+    from otf.analysis.critical import CriticalFit
     from otf.analysis.tilts import Tilts
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.settings.settings import Settings
@@ -47,7 +52,11 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 LEAD, IODINE = 82, 53
 FRAMES = 10  # steps between two
-SETTLING = 2000  # steps that means leave out
+SETTLED = 0.2  # share of a simulation that means leave out
+ORDERED = (
+    0.25  # of the squared tilt at the lowest temperature: what the law is fitted to
+)
+KINDS = ("reference", "learned")
 
 
 class Exact:
@@ -179,6 +188,119 @@ def run_learned(work: Path, repeat: int, model: Path) -> None:
         simulated(motion, member.temperature_K).save(work / f"{name}-{member.name}.npz")
 
 
+# ------------------------------------------------------------------------ the verdict
+@dataclass(frozen=True, eq=False)
+class Transition:
+    """Means against temperature, and the law through them.
+
+    Attributes
+    ----------
+    temperatures : (k,) K
+    squares, square_errors : (k,) degrees^2, of the staggered tilt, |R|^2
+    strains, strain_errors : (k,) of the edge along the largest tilt against the others
+    fit : of the squares where the crystal is ordered
+    """
+
+    temperatures: FloatArray
+    squares: FloatArray
+    square_errors: FloatArray
+    strains: FloatArray
+    strain_errors: FloatArray
+    fit: CriticalFit
+
+
+def strain(edges: FloatArray, order: FloatArray) -> FloatArray:
+    """Return c / a - 1 (T,), c being the edge about which the tilt is largest."""
+    which = np.abs(order).argmax(axis=1)
+    c = np.take_along_axis(edges, which[:, None], axis=1)[:, 0]
+    return c / (0.5 * (edges.sum(axis=1) - c)) - 1.0
+
+
+def transition(work: Path, kind: str, repeat: int) -> Transition | None:
+    """Return what the simulations that are there say; None where they are too few."""
+    paths = work.glob(f"{kind}-{repeat}-*K.npz")
+    runs = sorted((Simulated.load(p) for p in paths), key=lambda run: run.temperature)
+    squares: list[Mean] = []
+    strains: list[Mean] = []
+    for run in runs:
+        kept = slice(int(SETTLED * len(run.order)), None)
+        order, edges = run.order[kept], run.edges[kept]
+        squares.append(mean_of((order**2).sum(axis=1)))
+        strains.append(mean_of(strain(edges, order)))
+    if len(runs) < 5:
+        return None
+    t = np.array([run.temperature for run in runs])
+    y, dy = (np.array([getattr(m, n) for m in squares]) for n in ("value", "error"))
+    s, ds = (np.array([getattr(m, n) for m in strains]) for n in ("value", "error"))
+    ordered = y > ORDERED * y[0]
+    fit = fit_critical(t[ordered], y[ordered], dy[ordered])
+    return Transition(t, y, dy, s, ds, fit)
+
+
+def apart(a: Mean, b: Mean) -> float:
+    """Return a - b in combined standard errors."""
+    return (a.value - b.value) / float(np.hypot(a.error, b.error))
+
+
+def judge(work: Path, repeat: int) -> None:
+    """Print the transitions of both, and draw them."""
+    found = {}
+    for kind in KINDS:
+        known = transition(work, kind, repeat)
+        if known is None:
+            print(f"{kind}: too few simulations of {40 * repeat**3} atoms in {work}")
+            continue
+        found[kind] = known
+        print(f"{kind}, {40 * repeat**3} atoms")
+        for row in zip(
+            known.temperatures,
+            known.squares,
+            known.square_errors,
+            known.strains,
+            known.strain_errors,
+            strict=True,
+        ):
+            print(
+                "  {:5.0f} K  {:6.2f} +- {:5.2f} deg^2  {:7.4f} +- {:.4f}".format(*row)
+            )
+        fit = known.fit
+        print(
+            f"  T_c {fit.critical_temperature.value:.1f} +- "
+            f"{fit.critical_temperature.error:.1f} K, beta {fit.beta.value:.3f} +- "
+            f"{fit.beta.error:.3f}, probability {fit.probability:.2f}"
+        )
+    if len(found) == len(KINDS):
+        reference, learned = (found[kind] for kind in KINDS)
+        for name in ("critical_temperature", "beta"):
+            away = apart(getattr(learned.fit, name), getattr(reference.fit, name))
+            print(f"{name} learned - reference: {away:+.2f} combined standard errors")
+        off = (learned.squares - reference.squares) / np.hypot(
+            learned.square_errors, reference.square_errors
+        )
+        print("squared tilts, in combined standard errors:", np.round(off, 1))
+    if found:
+        (work / f"transition-{repeat}.png").write_bytes(pictures(found)["png"])
+
+
+def pictures(found: dict[str, Transition]) -> dict[str, bytes]:
+    """Return tilts and strains against temperature as files."""
+    tilts, strains = [], []
+    for k, (kind, known) in enumerate(found.items()):
+        t = known.temperatures
+        error = known.square_errors
+        tilts.append(Curve(kind, t, known.squares, error, form="points", color=k))
+        fine = np.linspace(t.min(), t.max(), 400)
+        tilts.append(Curve("", fine, known.fit.value(fine), color=k))
+        error = known.strain_errors
+        strains.append(Curve(kind, t, 100 * known.strains, 100 * error, form="points"))
+    axis = "temperature (K)"
+    panels = [
+        Lines(axis, "squared tilt (degrees²)", tilts, from_zero=True),
+        Lines(axis, "c / a - 1 (%)", strains),
+    ]
+    return drawn(panels, columns=2)
+
+
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -193,6 +315,8 @@ def main() -> None:
         run_reference(arguments.work, arguments.repeat, arguments.only)
     elif arguments.task == "learned":
         run_learned(arguments.work, arguments.repeat, arguments.model)
+    else:
+        judge(arguments.work, arguments.repeat)
 
 
 if __name__ == "__main__":
