@@ -3,12 +3,14 @@
     export PYTHONPATH=examples/perovskite
     python examples/perovskite/transition.py WORK reference [--repeat 2] [--only 240]
     python examples/perovskite/transition.py WORK learned --model MODEL [--repeat 2]
-    python examples/perovskite/transition.py WORK verdict [--repeat 2]
+    python examples/perovskite/transition.py WORK ramp
+    python examples/perovskite/transition.py WORK verdict [--repeat 2] [--run RUN]
 
 `reference`  the simulations of production.toml, with the reference in place of a model.
-`learned`    the same by `otf-md sweep` with a model.
-`verdict`    tilts against temperature, T_c and beta of both, and a picture. Needs the
-             extra `analysis`.
+`learned`    the same by `otf-md sweep` with a model, and how wrong its forces are.
+`ramp`       the heating and cooling of input.toml, by the reference.
+`verdict`    tilts against temperature, T_c and beta of both, and a picture, with the
+             ramp beside the run that learned. Needs the extra `analysis`.
 
 Every simulation is kept in WORK as it ends, and is not made twice.
 """
@@ -31,6 +33,8 @@ from otf.analysis.averages import mean_of
 from otf.analysis.critical import fit_critical
 from otf.analysis.tilts import octahedral_tilts
 from otf.build import build_sampler, build_schedule, initial_state
+from otf.configuration import Configuration
+from otf.deploy.saved_model import load_model
 from otf.dynamics.sampler import evaluate
 from otf.kernels import load
 from otf.potential import Prediction
@@ -46,12 +50,14 @@ if TYPE_CHECKING:
     from otf.analysis.averages import Mean
     from otf.analysis.critical import CriticalFit
     from otf.analysis.tilts import Tilts
-    from otf.configuration import Configuration, FloatArray, IntArray
+    from otf.configuration import FloatArray, IntArray
     from otf.settings.settings import Settings
 
 HERE = Path(__file__).parent
 LEAD, IODINE = 82, 53
 FRAMES = 10  # steps between two
+LABELLED = 40  # frames between two that both are asked for
+PARTS = 26  # of a ramp, a mean of each
 SETTLED = 0.2  # share of a simulation that means leave out
 ORDERED = (
     0.25  # of the squared tilt at the lowest temperature: what the law is fitted to
@@ -143,7 +149,7 @@ def written(work: Path, name: str, repeat: int, potential: dict[str, str]) -> Pa
     return path
 
 
-def exact(settings: Settings, temperature: float) -> Simulated:
+def exact(settings: Settings, temperature: float = np.nan) -> Simulated:
     """Return a simulation by the reference."""
     state, potential = initial_state(settings), Exact()
     start = state
@@ -178,7 +184,7 @@ def run_reference(work: Path, repeat: int, only: float | None) -> None:
 
 
 def run_learned(work: Path, repeat: int, model: Path) -> None:
-    """Make what is missing of the simulations by a model."""
+    """Make what is missing of the simulations by a model; print its errors."""
     name = f"learned-{repeat}"
     path = written(work, name, repeat, {"potential": {"model": str(model.resolve())}})
     command = [sys.executable, "-m", "otf.cli", "sweep", str(path), "--jobs", "1"]
@@ -186,6 +192,29 @@ def run_learned(work: Path, repeat: int, model: Path) -> None:
     for member in members_of(load_settings(path)):
         motion = read_motion(work / name / member.name)
         simulated(motion, member.temperature_K).save(work / f"{name}-{member.name}.npz")
+        print(f"{member.name}: {errors(motion, model)}", flush=True)
+
+
+def errors(motion: Motion, path: Path) -> str:
+    """Return force errors along a trajectory, and what the model thinks they are."""
+    model, reference = load_model(path), TiltingPerovskite()
+    squares, thought = [], []
+    for k in range(len(motion.positions) // 5, len(motion.positions), LABELLED):
+        c = Configuration(
+            motion.numbers, motion.positions[k], motion.cells[k], motion.pbc
+        )
+        off = model.predict(c).forces - reference.evaluate(c)[1]
+        squares.append((off**2).mean())
+        thought.append((model.force_uncertainty(c).forces ** 2).mean())
+    true, own = np.sqrt(np.mean(squares)), np.sqrt(np.mean(thought))
+    return f"force RMSE {true:.4f} eV/A, deviation of the model {own:.4f} eV/A"
+
+
+def run_ramp(work: Path) -> None:
+    """Make the heating and cooling of input.toml by the reference."""
+    path = work / "ramp.npz"
+    if not path.exists():
+        exact(load_settings(HERE / "input.toml")).save(path)
 
 
 # ------------------------------------------------------------------------ the verdict
@@ -242,7 +271,7 @@ def apart(a: Mean, b: Mean) -> float:
     return (a.value - b.value) / float(np.hypot(a.error, b.error))
 
 
-def judge(work: Path, repeat: int) -> None:
+def judge(work: Path, repeat: int, run: Path | None) -> None:
     """Print the transitions of both, and draw them."""
     found = {}
     for kind in KINDS:
@@ -279,11 +308,46 @@ def judge(work: Path, repeat: int) -> None:
         )
         print("squared tilts, in combined standard errors:", np.round(off, 1))
     if found:
-        (work / f"transition-{repeat}.png").write_bytes(pictures(found)["png"])
+        panels = [*means(found), *ramps(work, run)]
+        picture = drawn(panels, columns=len(panels))
+        (work / f"transition-{repeat}.png").write_bytes(picture["png"])
 
 
-def pictures(found: dict[str, Transition]) -> dict[str, bytes]:
-    """Return tilts and strains against temperature as files."""
+def ramps(work: Path, run: Path | None) -> list[Lines]:
+    """Return the heating and cooling of both, where they are there."""
+    known = {}
+    if (work / "ramp.npz").exists():
+        known["reference"] = Simulated.load(work / "ramp.npz").order
+    if run is not None:
+        known["learning"] = simulated(read_motion(run), np.nan).order
+    if not known:
+        return []
+    schedule = build_schedule(load_settings(HERE / "input.toml"))
+    curves = []
+    for kind, order in known.items():
+        step = schedule.steps / len(order)
+        t = np.array(
+            [schedule.target(int(k * step)).temperature for k in range(len(order))]
+        )
+        square = (order**2).sum(axis=1)
+        parts = [np.array_split(values, PARTS) for values in (t, square)]
+        t, square = (np.array([part.mean() for part in group]) for group in parts)
+        half = PARTS // 2
+        for word, piece in (("heating", slice(half)), ("cooling", slice(half, None))):
+            curves.append(Curve(f"{kind}, {word}", t[piece], square[piece]))
+    return [
+        Lines(
+            "temperature (K)",
+            "squared tilt (degrees²)",
+            curves,
+            title="40 atoms, ramps",
+            from_zero=True,
+        )
+    ]
+
+
+def means(found: dict[str, Transition]) -> list[Lines]:
+    """Return tilts and strains against temperature."""
     tilts, strains = [], []
     for k, (kind, known) in enumerate(found.items()):
         t = known.temperatures
@@ -294,29 +358,31 @@ def pictures(found: dict[str, Transition]) -> dict[str, bytes]:
         error = known.strain_errors
         strains.append(Curve(kind, t, 100 * known.strains, 100 * error, form="points"))
     axis = "temperature (K)"
-    panels = [
+    return [
         Lines(axis, "squared tilt (degrees²)", tilts, from_zero=True),
         Lines(axis, "c / a - 1 (%)", strains),
     ]
-    return drawn(panels, columns=2)
 
 
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("task", choices=("reference", "learned", "verdict"))
+    parser.add_argument("task", choices=("reference", "learned", "ramp", "verdict"))
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--only", type=float, help="a temperature")
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--run", type=Path, help="folder of the run that learned")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.task == "reference":
         run_reference(arguments.work, arguments.repeat, arguments.only)
     elif arguments.task == "learned":
         run_learned(arguments.work, arguments.repeat, arguments.model)
+    elif arguments.task == "ramp":
+        run_ramp(arguments.work)
     else:
-        judge(arguments.work, arguments.repeat)
+        judge(arguments.work, arguments.repeat, arguments.run)
 
 
 if __name__ == "__main__":
