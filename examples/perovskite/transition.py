@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tilting import TiltingPerovskite
 
-from otf.analysis.averages import mean_of
-from otf.analysis.critical import fit_critical
+from otf.analysis.averages import Mean, mean_of
+from otf.analysis.critical import FEWEST, fit_critical
 from otf.analysis.tilts import octahedral_tilts
 from otf.build import build_sampler, build_schedule, initial_state
 from otf.configuration import Configuration
@@ -47,7 +47,6 @@ from otf.store.motion import Motion, read_motion
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otf.analysis.averages import Mean
     from otf.analysis.critical import CriticalFit
     from otf.analysis.tilts import Tilts
     from otf.configuration import FloatArray, IntArray
@@ -63,6 +62,8 @@ ORDERED = (
     0.25  # of the squared tilt at the lowest temperature: what the law is fitted to
 )
 KINDS = ("reference", "learned")
+PRECISE = {"critical_temperature": 5.0, "beta": 0.03}  # K, errors a verdict needs
+DIFFERENT = 3.0  # combined standard errors
 
 
 class Exact:
@@ -97,6 +98,11 @@ class Simulated:
     temperature: float
     order: FloatArray
     edges: FloatArray
+
+    def settled(self) -> Simulated:
+        """Return the part that means are of."""
+        kept = slice(int(SETTLED * len(self.order)), None)
+        return Simulated(self.temperature, self.order[kept], self.edges[kept])
 
     def save(self, path: Path) -> None:
         """Write the simulation; it is whole or absent."""
@@ -247,18 +253,19 @@ def strain(edges: FloatArray, order: FloatArray) -> FloatArray:
 
 def transition(work: Path, kind: str, repeat: int) -> Transition | None:
     """Return what the simulations that are there say; None where they are too few."""
-    paths = work.glob(f"{kind}-{repeat}-*K.npz")
-    runs = sorted((Simulated.load(p) for p in paths), key=lambda run: run.temperature)
+    runs: dict[float, list[Simulated]] = {}
+    for path in work.glob(f"{kind}-{repeat}-*.npz"):
+        run = Simulated.load(path)
+        runs.setdefault(run.temperature, []).append(run)
     squares: list[Mean] = []
     strains: list[Mean] = []
-    for run in runs:
-        kept = slice(int(SETTLED * len(run.order)), None)
-        order, edges = run.order[kept], run.edges[kept]
-        squares.append(mean_of((order**2).sum(axis=1)))
-        strains.append(mean_of(strain(edges, order)))
-    if len(runs) < 5:
+    for temperature in sorted(runs):
+        settled = [run.settled() for run in runs[temperature]]
+        squares.append(together([mean_of((r.order**2).sum(axis=1)) for r in settled]))
+        strains.append(together([mean_of(strain(r.edges, r.order)) for r in settled]))
+    if len(runs) < FEWEST:
         return None
-    t = np.array([run.temperature for run in runs])
+    t = np.array(sorted(runs))
     y, dy = (np.array([getattr(m, n) for m in squares]) for n in ("value", "error"))
     s, ds = (np.array([getattr(m, n) for m in strains]) for n in ("value", "error"))
     ordered = y > ORDERED * y[0]
@@ -266,9 +273,12 @@ def transition(work: Path, kind: str, repeat: int) -> Transition | None:
     return Transition(t, y, dy, s, ds, fit)
 
 
-def apart(a: Mean, b: Mean) -> float:
-    """Return a - b in combined standard errors."""
-    return (a.value - b.value) / float(np.hypot(a.error, b.error))
+def together(replicas: Sequence[Mean]) -> Mean:
+    """Return the mean of independent means of equal length."""
+    n = len(replicas)
+    error = np.sqrt(sum(m.error**2 for m in replicas)) / n
+    value = sum(m.value for m in replicas) / n
+    return Mean(value, float(error), sum(m.n_independent for m in replicas))
 
 
 def judge(work: Path, repeat: int, run: Path | None) -> None:
@@ -300,9 +310,15 @@ def judge(work: Path, repeat: int, run: Path | None) -> None:
         )
     if len(found) == len(KINDS):
         reference, learned = (found[kind] for kind in KINDS)
-        for name in ("critical_temperature", "beta"):
-            away = apart(getattr(learned.fit, name), getattr(reference.fit, name))
-            print(f"{name} learned - reference: {away:+.2f} combined standard errors")
+        for name, needed in PRECISE.items():
+            a, b = (getattr(known.fit, name) for known in (learned, reference))
+            away = (a.value - b.value) / float(np.hypot(a.error, b.error))
+            precise = max(a.error, b.error) < needed
+            verdict = "equal" if abs(away) < DIFFERENT else "not equal"
+            print(
+                f"{name}: {away:+.2f} combined standard errors apart, "
+                + (verdict if precise else f"no verdict: an error exceeds {needed:g}")
+            )
         off = (learned.squares - reference.squares) / np.hypot(
             learned.square_errors, reference.square_errors
         )
@@ -356,7 +372,8 @@ def means(found: dict[str, Transition]) -> list[Lines]:
         fine = np.linspace(t.min(), t.max(), 400)
         tilts.append(Curve("", fine, known.fit.value(fine), color=k))
         error = known.strain_errors
-        strains.append(Curve(kind, t, 100 * known.strains, 100 * error, form="points"))
+        rise = 100.0 * known.strains
+        strains.append(Curve(kind, t, rise, 100.0 * error, form="points"))
     axis = "temperature (K)"
     return [
         Lines(axis, "squared tilt (degrees²)", tilts, from_zero=True),
