@@ -36,6 +36,7 @@ from otf.build import build_sampler, build_schedule, initial_state
 from otf.configuration import Configuration
 from otf.deploy.saved_model import load_model
 from otf.dynamics.sampler import evaluate
+from otf.errors import InputError
 from otf.kernels import load
 from otf.potential import Prediction
 from otf.report.drawing import Curve, Lines, drawn
@@ -269,7 +270,11 @@ def transition(work: Path, kind: str, repeat: int) -> Transition | None:
     y, dy = (np.array([getattr(m, n) for m in squares]) for n in ("value", "error"))
     s, ds = (np.array([getattr(m, n) for m in strains]) for n in ("value", "error"))
     ordered = y > ORDERED * y[0]
-    fit = fit_critical(t[ordered], y[ordered], dy[ordered])
+    try:
+        fit = fit_critical(t[ordered], y[ordered], dy[ordered])
+    except InputError as error:
+        print(f"{kind}: {error}")
+        return None
     return Transition(t, y, dy, s, ds, fit)
 
 
