@@ -396,6 +396,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--run", type=Path, help="folder of the run that learned")
     arguments = parser.parse_args()
+    if arguments.task == "learned" and arguments.model is None:
+        parser.error("learned needs --model, the file of a model")
+    for path in (arguments.model, arguments.run):
+        if path is not None and not path.exists():
+            parser.error(f"{path} does not exist")
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.task == "reference":
         run_reference(arguments.work, arguments.repeat, arguments.only)
