@@ -25,6 +25,7 @@ from otf.deploy.proof import on_backend
 from otf.deploy.saved_model import load_model
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.dynamics.registry import INTEGRATORS
+from otf.dynamics.respa import Respa
 from otf.dynamics.schedule import Schedule, Stage
 from otf.dynamics.velocities import with_random_velocities, with_velocities
 from otf.dynamics.verlet import Motion
@@ -32,11 +33,12 @@ from otf.errors import InputError, StoreError
 from otf.kernels import DeviceMissing, load
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
+from otf.learning.judge import Judge
 from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
 from otf.learning.potential import LearningOptions, LearningPotential
 from otf.learning.production import ProductionPotential
 from otf.learning.queue import under
-from otf.learning.stress import StressTolerance
+from otf.learning.stress import StressErrors, StressTolerance
 from otf.models.archive import model_from_arrays, posterior_from_arrays
 from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.covariance import Covariance, Gaussian, Polynomial
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
     from otf.learning.events import LearningLog
     from otf.models.posterior import KernelPosterior
     from otf.models.rows import Allocate
-    from otf.potential import ReferenceCalculator
+    from otf.potential import Potential, ReferenceCalculator
     from otf.settings.dynamics import Dynamics
     from otf.settings.settings import Settings
     from otf.settings.system import Reference as ReferenceSection
@@ -93,14 +95,16 @@ def build_descriptor(settings: Settings, species: Sequence[int]) -> PowerSpectru
     )
 
 
-def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
-    """Return an empty model for these atomic numbers."""
+def build_model(
+    settings: Settings, species: Sequence[int], *, allocate: Allocate | None = None
+) -> BayesianLinear:
+    """Return an empty model for these atomic numbers; rows lie where that says."""
     r = settings.regression
     covariance: Covariance = (
         Gaussian(r.length) if r.covariance == "gaussian" else Polynomial(r.exponent)
     )
     stress = 0.0 if r.train_stress == "no" else r.weight_stress
-    return BayesianLinear(
+    model = BayesianLinear(
         build_descriptor(settings, species),
         covariance=covariance,
         baseline=build_baseline(settings.baseline, species),
@@ -119,6 +123,9 @@ def build_model(settings: Settings, species: Sequence[int]) -> BayesianLinear:
         ),
         isolated_energies=isolated_energies(settings.baseline),
     )
+    if allocate is not None:
+        model.training.keep_rows_in(allocate)
+    return model
 
 
 def build_row_memory(settings: Settings, folder: RunFolder) -> ScratchRows:
@@ -152,20 +159,15 @@ def build_learning(
     reference: ReferenceCalculator,
     log: LearningLog,
     *,
-    allocate: Allocate | None = None,
+    model: BayesianLinear,
 ) -> LearningPotential:
-    """Return the potential of a run that learns; its rows lie where that says."""
+    """Return the potential of a run that learns."""
     learning = settings.learning
     assert settings.reference is not None  # the settings refuse to learn without one
-    species = sorted({int(z) for z in configuration.numbers})
     goal = learning.goal_force_rmse_eV_per_A or learning.max_force_error_eV_per_A
     planned = settings.dynamics.n_steps
-    model = build_model(settings, species)
-    if allocate is not None:
-        model.training.keep_rows_in(allocate)
-    return LearningPotential(
+    judge = Judge(
         model,
-        reference,
         policy=build_policy(settings),
         rules=Rules(
             selection_bound=learning.selection_bound,
@@ -174,6 +176,11 @@ def build_learning(
             queue=learning.queue,
         ),
         calibration=Calibration(),
+        stress=StressErrors(_stress_tolerance(settings)),
+    )
+    return LearningPotential(
+        reference,
+        judge,
         auditor=Auditor(planned, goal=goal, enabled=learning.audits),
         log=log,
         options=LearningOptions(
@@ -184,7 +191,6 @@ def build_learning(
             max_failures=settings.reference.max_failures,
             second_opinion=settings.reference.second_opinion,
             device=build_device(settings, configuration),
-            stress_tolerance=_stress_tolerance(settings),
             strain=START_STRAIN if settings.dynamics.moves_cell else 0.0,
         ),
     )
@@ -225,15 +231,31 @@ def build_device(settings: Settings, configuration: Configuration) -> Device:
         if lacking:
             raise InputError(f"{lacking} (input file: device)")
         return wanted
-    return "cpu" if lacking or configuration.n_atoms < FEW_FOR_A_GPU else "gpu"
+    few = configuration.n_atoms < FEW_FOR_A_GPU
+    two_steps = settings.dynamics.respa is not None
+    return "cpu" if lacking or few or two_steps else "gpu"
 
 
 def build_sampler(
-    settings: Settings, state: State, backend: Backend, *, cutoff: float
+    settings: Settings,
+    state: State,
+    backend: Backend,
+    *,
+    cutoff: float,
+    fast: Potential | None = None,
 ) -> Sampler:
     """Return the integrator of the input file, for a run that is at this state.
 
     The states it moves live on a backend.
+
+    Parameters
+    ----------
+    settings, state, backend
+        Of the run.
+    cutoff
+        angstrom, of the model.
+    fast
+        What gives the force of the short steps, where the input file wants two.
     """
     dynamics = settings.dynamics
     motion = Motion(
@@ -241,6 +263,11 @@ def build_sampler(
         largest_displacement=LARGEST_STEP * cutoff,
         watch=backend.watch,
     )
+    if dynamics.respa is not None and fast is not None:
+        n = dynamics.respa.inner_steps
+        short = replace(motion, timestep=motion.timestep / n)
+        inner = _build_thermostat(dynamics, short, state.configuration, backend)
+        return Respa(motion=motion, inner=inner, fast=fast, inner_steps=n)
     sampler = _build_thermostat(dynamics, motion, state.configuration, backend)
     if dynamics.moves_cell:
         return build_barostat(dynamics, sampler, state.first_cell, backend.xp)
@@ -466,10 +493,10 @@ def restored_learning(
     allocate: Allocate | None = None,
 ) -> LearningPotential:
     """Return the learning potential of a checkpoint."""
-    potential = build_learning(settings, configuration, reference, log)
-    potential.model = model_from_arrays(
+    model = model_from_arrays(
         checkpoint.model, calculators=calculator_baseline, allocate=allocate
     )
+    potential = build_learning(settings, configuration, reference, log, model=model)
     potential.restore(under(checkpoint.potential, "potential"))
     return potential
 

@@ -87,7 +87,7 @@ def record_of_run(
         "stress_trained": model.weights.stress > 0.0
         and any(labels.stress_mask.any() for _, labels in frames),
         "calibration": record_of_calibration(
-            potential.calibration, model.descriptor.species
+            potential.judge.calibration, model.descriptor.species
         ),
         "verdict": verdict.reason,
         "converged": verdict.converged,

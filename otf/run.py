@@ -13,6 +13,7 @@ from otf.build import (
     KnownLabels,
     build_device,
     build_learning,
+    build_model,
     build_production,
     build_reference,
     build_row_memory,
@@ -24,6 +25,8 @@ from otf.build import (
     restored_production,
 )
 from otf.build_baseline import require_sound_baseline
+from otf.build_respa import build_fast, require_sound_fast
+from otf.configuration import species_of
 from otf.dynamics.sampler import evaluate
 from otf.errors import InputError, StoreError
 from otf.kernels import load
@@ -109,6 +112,7 @@ def _prepared(settings: Settings, progress: Progress) -> Iterator[_Beginning]:
     """Yield what a run starts from; the process of its reference ends with it."""
     state = initial_state(settings)
     build_device(settings, state.configuration)
+    require_sound_fast(settings, state.configuration)
     reference = build_reference(settings, watch=progress.labels)
     if reference is None:
         yield _Beginning(state)
@@ -225,8 +229,9 @@ def _assemble(
         log = JournalLog(files, reference.fingerprint)
         rows = build_row_memory(settings, files.folder)
         if checkpoint is None:
+            model = build_model(settings, species_of([configuration]), allocate=rows)
             potential = build_learning(
-                settings, configuration, reference, log, allocate=rows
+                settings, configuration, reference, log, model=model
             )
         else:
             potential = restored_learning(
@@ -242,7 +247,8 @@ def _assemble(
         backend, cutoff = potential.model.backend, potential.cutoff
     if not backend.is_host:
         progress.note(f"the atoms move on {backend.name}")
-    sampler = build_sampler(settings, state, backend, cutoff=cutoff)
+    fast = build_fast(settings, configuration, potential.model, files.folder)
+    sampler = build_sampler(settings, state, backend, cutoff=cutoff, fast=fast)
     writer = StepWriter(
         files,
         backend,

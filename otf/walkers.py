@@ -18,6 +18,7 @@ import numpy as np
 
 from otf.build import (
     build_learning,
+    build_model,
     build_reference,
     build_row_memory,
     build_sampler,
@@ -27,6 +28,8 @@ from otf.build import (
     restored_learning,
 )
 from otf.build_baseline import require_sound_baseline
+from otf.build_respa import build_fast, require_sound_fast
+from otf.configuration import species_of
 from otf.deploy.saved_model import save_model
 from otf.dynamics.sampler import evaluate
 from otf.errors import InputError, RunStopped, StoreError
@@ -375,6 +378,7 @@ def walk(
         for state in states:
             reference.require(state.configuration)
             require_sound_baseline(settings, state.configuration)
+            require_sound_fast(settings, state.configuration)
         folders = _Folders(
             [stack.enter_context(RunFiles(folder.member(m.name))) for m in members],
             stack.enter_context(RunFiles(folder.shared)),
@@ -480,7 +484,8 @@ def _assembled(
             settings, first, reference, logs[0], saved, allocate=rows
         )
     else:
-        lead = build_learning(settings, first, reference, logs[0], allocate=rows)
+        model = build_model(settings, species_of([first]), allocate=rows)
+        lead = build_learning(settings, first, reference, logs[0], model=model)
     potentials = [lead, *(lead.beside(log) for log in logs[1:])]
     walkers = []
     for k, (member, potential) in enumerate(zip(members, potentials, strict=True)):
@@ -504,7 +509,9 @@ def _parts(
     settings = member.settings
     backend = load(potential.options.device)
     cutoff = potential.model.descriptor.cutoff
-    sampler = build_sampler(settings, state, backend, cutoff=cutoff)
+    model = potential.model
+    fast = build_fast(settings, state.configuration, model, files.folder)
+    sampler = build_sampler(settings, state, backend, cutoff=cutoff, fast=fast)
     wall = 0.0 if checkpoint is None else float(str(checkpoint.counters["wall_s"]))
     return Parts(
         settings=settings,

@@ -71,7 +71,7 @@ def test_bounds_hold():
     calibration = Calibration()
     for _ in range(3):
         calibration.add(SI, equal(50.0), np.full(200, 0.1), audit=False)
-    assert calibration.law(14).factor == 30.0
+    assert calibration.law(14).factor == 100.0
 
 
 def test_species_are_calibrated_apart_and_missing_labels_do_not_count():

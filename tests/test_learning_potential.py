@@ -16,8 +16,10 @@ from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import OTFError, ReferenceFailure
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
+from otf.learning.judge import Judge
 from otf.learning.policy import Budget, Calibrated, Reason, Rules
 from otf.learning.potential import LearningOptions, LearningPotential
+from otf.learning.stress import StressErrors
 from otf.models.archive import model_from_arrays
 from otf.models.bayesian_linear import BayesianLinear
 from otf.potential import Untrusted
@@ -69,7 +71,18 @@ def reference():
     return Reference(make_calculator("stillinger-weber", {}))
 
 
-def learning(reference, *, threshold=0.3, rules=None, planned=None, **options):
+def learning(
+    reference,
+    *,
+    threshold=0.3,
+    policy=None,
+    rules=None,
+    planned=None,
+    model=None,
+    tolerance=None,
+    **options,
+):
+    """Return a potential, of an empty model where none is given, and its log."""
     descriptor = PowerSpectrum(
         species=(14,),
         cutoff_three_body=4.5,
@@ -79,12 +92,16 @@ def learning(reference, *, threshold=0.3, rules=None, planned=None, **options):
         n_max_two_body=6,
     )
     log = Log()
-    potential = LearningPotential(
-        BayesianLinear(descriptor),
-        reference,
-        policy=Calibrated(threshold),
+    judge = Judge(
+        model or BayesianLinear(descriptor),
+        policy=policy or Calibrated(threshold),
         rules=rules or Rules(),
         calibration=Calibration(),
+        stress=StressErrors(tolerance),
+    )
+    potential = LearningPotential(
+        reference,
+        judge,
         auditor=Auditor(planned, goal=threshold, enabled=planned is not None),
         log=log,
         options=LearningOptions(**options),
@@ -173,7 +190,7 @@ def test_compressed_and_rattled_far_from_the_data_are_flagged(trained, reference
     # The deviation saturates: it misses the true error by more than its largest
     # calibration factor would mend for an honest deviation, the spilling does not.
     assert true > 3 * exact.forces.max()
-    assert exact.spilling.max() > potential.rules.max_spilling
+    assert exact.spilling.max() > potential.judge.rules.max_spilling
     potential.predict([far], step=50)
     assert log.decisions[-1].reason in (Reason.CRITICAL, Reason.SAMPLE)
 
@@ -242,7 +259,7 @@ def test_the_model_that_enters_is_the_one_a_waiting_run_would_make(reference):
     waits, _ = calm(reference, 0)
     for potential in (beside, waits):
         potential.predict([wild], step=20)
-    waits._retrain(20)
+    waits.fits.retrain(20)
     beside.predict([other], step=35)
     one, two = beside.model.predict(other), waits.model.predict(other)
     assert np.array_equal(one.forces, two.forces)
@@ -252,7 +269,7 @@ def test_a_critical_step_takes_the_pending_fit_up_and_learns_at_once(reference):
     potential, log = calm(reference, 15)
     potential.predict([silicon(0.3, seed=99)], step=20)
     fits = len(log.fits)
-    potential.rules = Rules()
+    potential.judge.rules = Rules()
     potential.predict([silicon(0.35, seed=97)], step=22)
     assert log.decisions[-1].reason is Reason.CRITICAL
     assert log.fits[fits:] == [22, 22]
@@ -264,10 +281,11 @@ def test_a_critical_step_takes_the_pending_fit_up_and_learns_at_once(reference):
 def test_a_fit_under_way_travels_with_the_state(reference):
     potential, _ = calm(reference, 15)
     potential.predict([silicon(0.3, seed=99)], step=20)
-    other, log = learning(reference, threshold=0.25, latency=15)
-    other.rules = potential.rules
     arrays = {k: np.array(v) for k, v in potential.model_arrays().items()}
-    other.model = model_from_arrays(arrays)
+    model, rules = model_from_arrays(arrays), potential.judge.rules
+    other, log = learning(
+        reference, threshold=0.25, rules=rules, model=model, latency=15
+    )
     other.restore(potential.state())
     c = silicon(0.1, seed=7)
     for step in (30, 35, 36):
@@ -321,7 +339,7 @@ def test_a_label_in_a_wrong_state_is_doubted_and_a_right_one_is_not(
     potential, _ = learning(reference, threshold=0.25)
     frames = [silicon(0.12, seed=k) for k in range(30)]
     potential.learn([(c, reference.label(c)) for c in frames], 0)
-    potential.reference = Spoilt(reference, shift)
+    potential.calls.reference = Spoilt(reference, shift)
     prediction = potential.predict([silicon(0.25, seed=70)], step=1000)[0]
     assert prediction.labelled
     first, *_ = potential.reference.doubts
@@ -330,7 +348,7 @@ def test_a_label_in_a_wrong_state_is_doubted_and_a_right_one_is_not(
 
 def test_a_model_of_few_frames_doubts_nothing(reference):
     potential, _ = learning(reference, threshold=0.25)
-    potential.reference = Spoilt(reference, 22.0)
+    potential.calls.reference = Spoilt(reference, 22.0)
     potential.predict([silicon()], step=0)
     potential.predict([silicon(0.25, seed=70)], step=1000)
     assert potential.reference.doubts == [None] * len(potential.reference.doubts)
@@ -340,7 +358,7 @@ def test_second_opinions_can_be_left_out(reference):
     potential, _ = learning(reference, threshold=0.25, second_opinion=False)
     frames = [silicon(0.12, seed=k) for k in range(30)]
     potential.learn([(c, reference.label(c)) for c in frames], 0)
-    potential.reference = Spoilt(reference, 22.0)
+    potential.calls.reference = Spoilt(reference, 22.0)
     potential.predict([silicon(0.25, seed=70)], step=1000)
     assert potential.reference.doubts[0] is None
 
@@ -413,8 +431,8 @@ def test_state_and_model_arrays_restore_a_twin_to_the_bit(reference):
     potential, _ = learning(reference, planned=1000)
     for step in range(25):
         potential.predict([silicon(0.2, seed=step)], step=step)
-    twin, _ = learning(reference, planned=1000)
-    twin.model = model_from_arrays(potential.model_arrays())
+    model = model_from_arrays(potential.model_arrays())
+    twin, _ = learning(reference, planned=1000, model=model)
     twin.restore(potential.state())
     for step in range(25, 60):
         c = silicon(0.2, seed=step)
@@ -430,7 +448,7 @@ def test_state_and_model_arrays_restore_a_twin_to_the_bit(reference):
 
 def test_a_sampled_step_without_labels_is_predicted_and_put_aside(reference):
     potential, log = calm(reference, 0)
-    potential.reference = Broken()
+    potential.calls.reference = Broken()
     known, odd = len(log.decisions), silicon(0.3, seed=99)
     first = potential.predict([odd], step=50)[0]
     assert len(log.decisions) == known
@@ -447,16 +465,17 @@ def test_a_sampled_step_without_labels_is_predicted_and_put_aside(reference):
 
 def test_a_critical_step_without_labels_is_not_to_be_trusted(trained):
     potential, log = trained
-    potential.reference = Broken()
+    potential.calls.reference = Broken()
     with pytest.raises(Untrusted, match="no labels of a step that needs them"):
         potential.predict([silicon(0.3, seed=99)], step=50)
     assert [f.reason for f in log.failures] == [Reason.CRITICAL]
 
 
-def test_an_audit_without_labels_is_repeated_an_interval_later(trained):
-    potential, log = trained
-    potential.auditor = Auditor(10_000, goal=0.3)
-    potential.reference = Broken()
+def test_an_audit_without_labels_is_repeated_an_interval_later(reference):
+    potential, log = learning(reference, threshold=0.25, planned=10_000)
+    frames = [silicon(0.12, seed=k) for k in range(30)]
+    potential.learn([(c, reference.label(c)) for c in frames], 0)
+    potential.calls.reference = Broken()
     calm = silicon(0.1, seed=3)
     for step in range(1000):
         potential.predict([calm], step=step)
@@ -469,7 +488,7 @@ def test_an_audit_without_labels_is_repeated_an_interval_later(trained):
 
 def test_too_many_structures_without_labels_stop_a_run(reference):
     potential, log = calm(reference, 0)
-    potential.reference = Broken()
+    potential.calls.reference = Broken()
     odd = silicon(0.3, seed=99)
     for k in range(5):
         potential.predict([odd], step=50 + 10 * k)
@@ -488,7 +507,7 @@ def test_a_reference_that_gives_no_first_label_stops_a_run_at_once():
 
 def test_a_roll_back_counts_the_frames_that_got_labels(trained):
     potential, log = trained
-    potential.reference = Broken()
+    potential.calls.reference = Broken()
     frames = [silicon(0.15, seed=200 + k) for k in range(3)]
     assert potential.learn_after_rollback(frames, 10) == 0
     assert len(log.failures) == 3
@@ -527,9 +546,8 @@ def beside(reference, *, rules=None, **options):
     """Return a potential whose later labels come after 15 steps, and its log."""
     rules = rules or Rules(critical_ratio=1e9, critical_spilling=1.0)
     ahead = Ahead(reference)
-    potential, log = learning(
-        ahead, threshold=0.25, rules=rules, label_latency=15, **options
-    )
+    options = {"label_latency": 15} | options
+    potential, log = learning(ahead, threshold=0.25, rules=rules, **options)
     potential.predict([silicon()], step=0)
     assert all(ahead.urgent)  # the run waits for the copies it starts with
     for record in (ahead.asked, ahead.urgent, ahead.waited_for):
@@ -575,7 +593,7 @@ def test_a_label_beside_the_run_calibrates_as_one_that_is_waited_for(reference):
     for potential in (late, waits):
         potential.predict([silicon(0.3, seed=99)], step=20)
     late.predict([silicon(0.05)], step=35)
-    ours, theirs = late.calibration.state(), waits.calibration.state()
+    ours, theirs = (p.judge.calibration.state() for p in (late, waits))
     assert len(ours["errors"]) > 0
     for name, array in theirs.items():
         assert np.array_equal(ours[name], array)
@@ -585,8 +603,7 @@ def test_a_label_beside_the_run_calibrates_as_one_that_is_waited_for(reference):
 
 def test_samples_under_way_keep_their_gap_and_are_as_many_as_may_wait(reference):
     rules = Rules(critical_ratio=1e9, critical_spilling=1.0, max_spilling=1e-9, queue=3)
-    potential, _ = beside(reference, rules=rules)
-    potential.options = LearningOptions(label_latency=100)
+    potential, _ = beside(reference, rules=rules, label_latency=100)
     sent = []
     for step in range(1, 100):
         potential.predict([silicon(0.2, seed=step)], step=step)
@@ -624,7 +641,7 @@ def test_a_critical_step_is_labelled_at_once_and_others_stay_under_way(reference
     potential, log = beside(reference)
     wild, wilder = silicon(0.3, seed=99), silicon(0.35, seed=97)
     potential.predict([wild], step=20)
-    potential.rules = Rules()
+    potential.judge.rules = Rules()
     found = potential.predict([wilder], step=22)[0]
     assert found.labelled
     assert log.decisions[-1].reason is Reason.CRITICAL
@@ -672,18 +689,22 @@ def test_labels_under_way_travel_with_the_state(reference):
     potential, _ = beside(reference)
     wild = silicon(0.3, seed=99)
     potential.predict([wild], step=20)
-    twin, log = beside(reference)
-    twin.model = model_from_arrays(potential.model_arrays())
+    twin, log = learning(
+        Ahead(reference),
+        threshold=0.25,
+        rules=potential.judge.rules,
+        model=model_from_arrays(potential.model_arrays()),
+        label_latency=15,
+    )
     twin.restore({k: np.array(v) for k, v in potential.state().items()})
     assert len(twin.reference.asked) == 1
     assert np.array_equal(twin.reference.asked[0].positions, wild.positions)
-    calls = len(log.decisions)
     for step in range(21, 60):
         c = silicon(0.2, seed=step)
         ours, theirs = (p.predict([c], step=step)[0] for p in (potential, twin))
         assert np.array_equal(ours.forces, theirs.forces)
         assert ours.surface == theirs.surface
-    assert log.decisions[calls].step == 20
+    assert log.decisions[0].step == 20
     states = potential.state(), twin.state()
     assert states[0].keys() == states[1].keys()
     for name, array in states[0].items():
@@ -693,14 +714,14 @@ def test_labels_under_way_travel_with_the_state(reference):
 def test_a_structure_that_fails_beside_the_run_is_put_aside_when_it_is_due(reference):
     potential, log = beside(reference)
     wild, calls = silicon(0.3, seed=99), len(log.decisions)
-    potential.reference = Broken()
+    potential.calls.reference = Broken()
     potential.predict([wild], step=20)
     potential.predict([silicon(0.05)], step=34)
     assert not log.failures
     potential.predict([silicon(0.05)], step=35)
     assert [(f.step, f.reason) for f in log.failures] == [(20, Reason.SAMPLE)]
     assert log.failures[0].configuration is wild
-    assert potential.n_failures == 1
+    assert potential.calls.n_failures == 1
     assert len(log.decisions) == calls
 
 
@@ -720,9 +741,9 @@ def test_a_roll_back_and_the_end_take_in_all_that_is_under_way(reference):
 
 def test_calls_under_way_count_for_the_budget(reference):
     rules = Rules(critical_ratio=1e9, critical_spilling=1.0, max_spilling=1e-9)
-    potential, _ = beside(reference, rules=rules)
-    potential.policy = Budget(3, 10_000, start=0.25)
-    potential.options = LearningOptions(label_latency=1000)
+    # Four calls are those of the start.
+    budget = Budget(7, 10_000, start=0.25)
+    potential, _ = beside(reference, rules=rules, policy=budget, label_latency=1000)
     for step in range(1, 200):
         potential.predict([silicon(0.2, seed=step)], step=step)
     assert len(potential.reference.asked) == 3
@@ -748,9 +769,12 @@ def test_a_label_under_way_is_doubted_by_what_was_expected_when_it_was_sent(refe
     potential.predict([wild], step=20)
     sent = doubts[-1]
     other, _ = learning(
-        Doubted(reference), threshold=0.25, rules=rules, label_latency=15
+        Doubted(reference),
+        threshold=0.25,
+        rules=rules,
+        model=potential.model,
+        label_latency=15,
     )
-    other.model = potential.model
     other.restore(potential.state())
     again, true = doubts[-1], reference.label(wild)
     assert again is not sent

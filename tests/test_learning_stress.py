@@ -88,20 +88,19 @@ def walk(potential, steps=150):
 def test_a_tight_tolerance_of_the_stress_costs_calls(reference):  # noqa: F811
     calls = []
     for tolerance in (None, StressTolerance(0.05 * GPA, 0.3)):
-        potential, _ = learning(reference, stress_tolerance=tolerance)
+        potential, _ = learning(reference, tolerance=tolerance)
         calls.append(walk(potential))
     assert calls[1] > calls[0]
 
 
 def test_a_restored_potential_knows_what_the_stress_was_worth(reference):  # noqa: F811
-    options = {"stress_tolerance": StressTolerance(0.05 * GPA, 0.3)}
-    first, _ = learning(reference, **options)
+    tolerance = StressTolerance(0.05 * GPA, 0.3)
+    first, _ = learning(reference, tolerance=tolerance)
     walk(first, 60)
-    second, _ = learning(reference, **options)
-    second.model = first.model
+    second, _ = learning(reference, tolerance=tolerance, model=first.model)
     second.restore(first.state())
     deviations = np.full(6, 0.03) * GPA
-    counted = [p._stress.counted(deviations, p.policy) for p in (first, second)]
+    counted = [p.judge.stress.counted(deviations, p.policy) for p in (first, second)]
     assert counted[0] == counted[1] != pytest.approx(1.8)
 
 

@@ -5,10 +5,6 @@ Eight atoms of Stillinger-Weber silicon, whose labels take the time a file says.
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,13 +15,13 @@ import psutil
 import pytest
 from ase.build import bulk
 from ase.io import write
+from run_folders import run_until_killed, same_trajectory
 
 from otf.calculators.executor import LOSSES
 from otf.cli import main
 from otf.progress import Progress
 from otf.store.checkpoint import load_newest
 from otf.store.formats import read_labelled
-from otf.store.frames import read_frames
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
 
@@ -113,18 +109,6 @@ def finished(path, name):
     """Run an input, give its folder another name, and return that."""
     assert main(["run", str(path)]) == 0
     return (path.parent / "run").rename(path.parent / name)
-
-
-def same_trajectory(first, second) -> bool:
-    (_, ours), (_, theirs) = (read_frames(RunFolder(p).frames) for p in (first, second))
-    return len(ours) == len(theirs) and all(
-        a.step == b.step
-        and np.array_equal(a.positions, b.positions)
-        and np.array_equal(a.velocities, b.velocities)
-        and np.array_equal(a.forces, b.forces)
-        and a.conserved == b.conserved
-        for a, b in zip(ours, theirs, strict=True)
-    )
 
 
 def same_data(first, second) -> bool:
@@ -216,17 +200,8 @@ def test_kill_9_at_any_moment_and_resume_change_nothing(prepare, tmp_path, momen
     rng = np.random.default_rng(moments)
     cut_short = 0
     for k in range(moments):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "otf.cli", "run", str(path)],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while not RunFolder(run).journal.exists() and child.poll() is None:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0.3, 1.0) * duration)
-        child.send_signal(signal.SIGKILL)
-        cut_short += child.wait() == -signal.SIGKILL
+        seconds = rng.uniform(0.3, 1.0) * duration
+        cut_short += run_until_killed(path, run, seconds)
         assert main(["resume", str(run)]) == 0
         assert same_trajectory(whole, run)
         assert same_data(whole, run)

@@ -15,6 +15,7 @@ import pytest
 from ase.build import bulk
 from ase.constraints import FixAtoms
 from ase.io import write
+from run_folders import run_until_killed, same_trajectory, trajectory
 
 from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
@@ -26,7 +27,6 @@ from otf.models.bayesian_linear import BayesianLinear
 from otf.progress import Progress
 from otf.store.checkpoint import Checkpoints, load_newest
 from otf.store.extxyz import write_frames
-from otf.store.frames import read_frames
 from otf.store.labels import LabelBook
 from otf.store.model_file import read_model
 from otf.store.run_files import RunFiles
@@ -77,23 +77,6 @@ def prepare(tmp_path):
         return path
 
     return write_input
-
-
-def trajectory(folder):
-    _, frames = read_frames(RunFolder(folder).frames)
-    return frames
-
-
-def same(first, second) -> bool:
-    ours, theirs = trajectory(first), trajectory(second)
-    return len(ours) == len(theirs) and all(
-        a.step == b.step
-        and np.array_equal(a.positions, b.positions)
-        and np.array_equal(a.velocities, b.velocities)
-        and np.array_equal(a.forces, b.forces)
-        and a.conserved == b.conserved
-        for a, b in zip(ours, theirs, strict=True)
-    )
 
 
 def test_a_run_learns_and_leaves_what_it_promises(prepare, tmp_path, capsys):
@@ -153,7 +136,7 @@ def test_stop_file_ends_the_run_and_resume_makes_the_same_trajectory(prepare, tm
     assert main(["run", str(path)]) == 0
     assert load_newest(RunFolder(tmp_path / "run")).state.step == 0
     assert main(["resume", str(tmp_path / "run")]) == 0
-    assert same(whole, tmp_path / "run")
+    assert same_trajectory(whole, tmp_path / "run")
 
 
 @pytest.mark.parametrize("command", ["run", "resume"])
@@ -166,25 +149,8 @@ def test_a_run_killed_before_its_first_word_begins_again(prepare, tmp_path, comm
         files.save_input(path.read_text())
     target = path if command == "run" else tmp_path / "run"
     assert main([command, str(target)]) == 0
-    assert same(whole, tmp_path / "run")
+    assert same_trajectory(whole, tmp_path / "run")
     assert len(RunView.load(tmp_path / "run").labels) == len(RunView.load(whole).labels)
-
-
-def run_until_killed(path, tmp_path, seconds: float) -> bool:
-    """Return whether the run was killed, and had not come to its end before."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "otf.cli", "run", str(path)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    journal = RunFolder(tmp_path / "run").journal
-    while not journal.exists() and child.poll() is None:
-        time.sleep(0.01)
-    time.sleep(seconds)
-    child.send_signal(signal.SIGKILL)
-    return child.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("moments", [2, pytest.param(20, marks=pytest.mark.slow)])
@@ -200,12 +166,12 @@ def test_kill_and_resume_make_the_same_trajectory(prepare, tmp_path, moments):
     rng = np.random.default_rng(moments)
     cut_short = 0
     for k in range(moments):
-        killed = run_until_killed(path, tmp_path, rng.uniform(0, duration))
+        killed = run_until_killed(path, run, rng.uniform(0, duration))
         if not RunFolder(run).input.is_file():
             (run).rename(tmp_path / f"early-{k}")
             continue
         assert main(["resume", str(run)]) == 0
-        assert same(whole, run)
+        assert same_trajectory(whole, run)
         assert len(RunView.load(run).labels) == paid
         run.rename(tmp_path / f"killed-{k}")
         cut_short += killed
@@ -218,7 +184,7 @@ def test_rows_on_disk_make_the_same_trajectory(prepare, tmp_path):
     assert main(["run", str(prepare(steps=60))]) == 0
     run.rename(tmp_path / "memory")
     assert main(["run", str(prepare(steps=60, learning="row_memory_GB = 1e-9"))]) == 0
-    assert same(tmp_path / "memory", run)
+    assert same_trajectory(tmp_path / "memory", run)
     run.rename(tmp_path / "disk")
     # Resumed from its last checkpoint, whose rows go back to files.
     folder = RunFolder(tmp_path / "disk")
@@ -252,7 +218,7 @@ def test_a_slow_fit_beside_the_run_changes_nothing(prepare, tmp_path, slow_fits)
     run.rename(tmp_path / "fast")
     slow_fits(0.3)
     assert main(["run", str(path)]) == 0
-    assert same(tmp_path / "fast", run)
+    assert same_trajectory(tmp_path / "fast", run)
     view = RunView.load(run)
     labels = {d.step for d in view.decisions if d.reason in ("sample", "audit")}
     urgent = {d.step for d in view.decisions} - labels
@@ -294,7 +260,7 @@ def test_a_kill_between_a_label_and_its_model_changes_nothing(
         except Killed:
             kills, command = kills + 1, ["resume", str(run)]
     assert kills >= 3
-    assert same(tmp_path / "whole", run)
+    assert same_trajectory(tmp_path / "whole", run)
 
 
 def test_overlapping_atoms_while_a_fit_is_under_way_are_survived(prepare, tmp_path):
@@ -378,7 +344,7 @@ def test_labels_of_the_cache_make_the_same_trajectory_without_a_call(
     assert main(["run", str(path)]) == 0
     (tmp_path / "run").rename(tmp_path / "first")
     assert main(["run", str(path)]) == 0
-    assert same(tmp_path / "first", tmp_path / "run")
+    assert same_trajectory(tmp_path / "first", tmp_path / "run")
     first, second = (RunView.load(tmp_path / name).labels for name in ("first", "run"))
     assert not any(label.cached for label in first)
     assert all(label.cached for label in second)
@@ -417,7 +383,7 @@ def test_a_run_killed_between_cache_and_journal_goes_on_the_same(
         main(["run", str(path)])
     monkeypatch.undo()
     assert main(["resume", str(tmp_path / "run")]) == 0
-    assert same(tmp_path / "first", tmp_path / "run")
+    assert same_trajectory(tmp_path / "first", tmp_path / "run")
     again = {label.key: label for label in RunView.load(tmp_path / "run").labels}
     assert again[added[5].key].cached  # paid for before the kill, or by the first run
 

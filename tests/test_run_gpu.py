@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
+from run_folders import same_frames
 
 from otf.calculators.stillinger_weber import StillingerWeber
 from otf.cli import main
@@ -146,17 +147,6 @@ def gpu(emulated, monkeypatch):
     load.cache_clear()
 
 
-def same(ours, theirs):
-    return len(ours) == len(theirs) and all(
-        a.step == b.step
-        and np.array_equal(a.positions, b.positions)
-        and np.array_equal(a.velocities, b.velocities)
-        and np.array_equal(a.forces, b.forces)
-        and a.conserved == b.conserved
-        for a, b in zip(ours, theirs, strict=True)
-    )
-
-
 class Counting(Watch):
     """A watch that says how often steps were made ahead, and how many in vain."""
 
@@ -178,7 +168,7 @@ def test_a_run_has_the_same_bits_however_seldom_anybody_looks(run, gpu, thermost
     gpu(poll=1)
     looked = run("looked", thermostat=thermostat)
     watch = gpu(poll=16, order="random")
-    assert same(run("ahead", thermostat=thermostat), looked)
+    assert same_frames(run("ahead", thermostat=thermostat), looked)
     # Steps were made ahead, and not all of them were sound: lists were made anew.
     assert max(watch.sound) > 2
     assert watch.sound != watch.asked
@@ -226,7 +216,7 @@ def test_a_resumed_run_makes_the_steps_it_would_have_made(run, gpu, monkeypatch)
         )
         part = run("part")
     assert 5 < part[-1].step < 55
-    assert same(run("part", command="resume"), whole)
+    assert same_frames(run("part", command="resume"), whole)
 
 
 def test_a_run_that_learns_moves_atoms_on_a_gpu(gpu, tmp_path, monkeypatch):
@@ -274,7 +264,7 @@ def test_a_run_on_a_gpu_is_that_of_the_cpu_and_itself(run, thermostat):
         run(name, device=device, steps=30, thermostat=thermostat)
         for name, device in (("a", "gpu"), ("b", "gpu"), ("c", "cpu"))
     )
-    assert same(once, again)
+    assert same_frames(once, again)
     for a, b in zip(once, cpu, strict=True):
         np.testing.assert_allclose(a.positions, b.positions, rtol=0, atol=1e-8)
         assert a.conserved == pytest.approx(b.conserved, abs=1e-8)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
-from test_run import run_until_killed, same, trajectory
+from run_folders import run_until_killed, same_trajectory, trajectory
 
 from otf.cli import main
 from otf.configuration import Configuration
@@ -93,7 +93,7 @@ def whole(request, tmp_path_factory):
 
 def same_cells(first, second):
     ours, theirs = trajectory(first), trajectory(second)
-    return same(first, second) and all(
+    return same_trajectory(first, second) and all(
         np.array_equal(a.cell, b.cell) for a, b in zip(ours, theirs, strict=True)
     )
 
@@ -152,7 +152,7 @@ def test_kill_and_resume_make_the_same_cells(whole, tmp_path):
     duration = time.monotonic() - begin
     run.rename(tmp_path / "again")
     for k, share in enumerate((0.1, 0.3, 0.5, 0.7, 0.9)):
-        cut_short = run_until_killed(path, tmp_path, share * duration)
+        cut_short = run_until_killed(path, tmp_path / "run", share * duration)
         if cut_short and RunFolder(run).input.is_file():
             killed += 1
             assert main(["resume", str(run)]) == 0

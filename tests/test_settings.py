@@ -304,6 +304,12 @@ NEEDED = {
     "baseline.electrostatics": ["[baseline.electrostatics]", "charges_e"],
     "baseline.dispersion": ["[baseline.dispersion]", "method", "functional"],
     "baseline.calculator": ["[baseline.calculator]", "name"],
+    "dynamics.respa": [
+        "[dynamics.respa]",
+        "inner_steps",
+        "[baseline.calculator]",
+        "name",
+    ],
     "sweep": ["[sweep]", "seeds"],
 }
 

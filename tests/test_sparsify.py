@@ -259,9 +259,32 @@ def test_cheap_bound_never_overlooks_a_low_eigenvalue(shift):
     jitter, values = 1e-13, eigvalsh(matrix)
     lower = np.linalg.cholesky(matrix + jitter * np.eye(80))
     share = values[0] / values[-1]
-    assert not is_independent(lower, jitter, share * 1.001)
+    anything = {"own": matrix.diagonal(), "bound": 1.0}
+    assert not is_independent(lower, jitter, epsilon=share * 1.001, **anything)
     # How loose it is depends on the spectrum; here it would do with less.
-    assert is_independent(lower, jitter, share / 20)
+    assert is_independent(lower, jitter, epsilon=share / 20, **anything)
+
+
+@pytest.mark.parametrize("distance", [1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4, 0.0])
+def test_what_the_others_leave_of_a_column_is_quickly_bounded(distance):
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=(20, 12))
+    twins = base[:6] + distance * rng.normal(size=(6, 12))
+    atoms = environments(np.vstack([base, twins]), Polynomial(4))
+    matrix = atoms.kernel(atoms)
+    values, own = eigvalsh(matrix), matrix.diagonal()
+    epsilon = max(values[0], 1e-12) / values[-1] * 2.0  # one eigenvalue is low
+    lower = np.linalg.cholesky(matrix + JITTER * np.eye(len(matrix)))
+    true = [
+        spilling_of(matrix, np.delete(np.arange(26), k), np.array([k]))[0]
+        for k in range(26)
+    ]
+    given = {"epsilon": epsilon, "own": own}
+    assert not is_independent(lower, JITTER, **given, bound=1.001 * min(true) + 1e-12)
+    if distance >= 3e-3:
+        assert is_independent(lower, JITTER, **given, bound=0.5 * min(true))
+        bound = 0.5 * min(true)
+        assert not len(redundant_references(atoms, epsilon=epsilon, bound=bound))
 
 
 def test_cheap_bound_changes_no_choice():

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
+from run_folders import same_trajectory
 
 from otf.analysis.averages import Mean
 from otf.analysis.run_means import RunMeans, means_of_run, over_replicas
 from otf.cli import main
 from otf.settings.loading import load_settings, parse_settings
 from otf.settings.members import members_of
-from otf.store.frames import read_frames
 from otf.store.lock import is_locked
 from otf.store.schema import RunFolder, SweepFolder
 from otf.store.thermo import COLUMNS, ThermoLog, ThermoRow, last_step
@@ -78,18 +78,6 @@ def prepare(tmp_path):
         return path
 
     return write_input
-
-
-def same(first, second) -> bool:
-    _, ours = read_frames(RunFolder(first).frames)
-    _, theirs = read_frames(RunFolder(second).frames)
-    return len(ours) == len(theirs) > 0 and all(
-        a.step == b.step
-        and np.array_equal(a.positions, b.positions)
-        and np.array_equal(a.velocities, b.velocities)
-        and np.array_equal(a.forces, b.forces)
-        for a, b in zip(ours, theirs, strict=True)
-    )
 
 
 # --------------------------------------------------------------------------- members
@@ -289,7 +277,7 @@ def test_a_killed_sweep_goes_on_and_every_run_is_the_ordinary_one(
     text = member.input_text.replace('"run/', '"alone/')
     (tmp_path / "alone.toml").write_text(text)
     assert main(["run", str(tmp_path / "alone.toml")]) == 0
-    assert same(tmp_path / "alone" / "seed1", first.path)
+    assert same_trajectory(tmp_path / "alone" / "seed1", first.path)
 
 
 def test_runs_of_another_input_are_not_taken_over(prepare, capsys):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io import write
+from run_folders import same_trajectory
 
 from otf import stepping
 from otf.calculators.reference import Reference
@@ -92,24 +93,10 @@ def same(first: SweepFolder, second: SweepFolder) -> bool:
     """Return whether all walkers moved alike, to the last bit, and learned alike."""
     models = [load_model(sweep.shared.model).weights for sweep in (first, second)]
     return np.array_equal(*models) and all(
-        _same(first.member(name), second.member(name)) for name in NAMES
-    )
-
-
-def _same(first: RunFolder, second: RunFolder) -> bool:
-    (_, ours), (_, theirs) = read_frames(first.frames), read_frames(second.frames)
-    tables = [folder.thermo.read_bytes() for folder in (first, second)]
-    return (
-        len(ours) == len(theirs) > 0
-        and tables[0] == tables[1]
-        and all(
-            a.step == b.step
-            and np.array_equal(a.positions, b.positions)
-            and np.array_equal(a.velocities, b.velocities)
-            and np.array_equal(a.forces, b.forces)
-            and a.conserved == b.conserved
-            for a, b in zip(ours, theirs, strict=True)
-        )
+        same_trajectory(first.member(name).path, second.member(name).path)
+        and first.member(name).thermo.read_bytes()
+        == second.member(name).thermo.read_bytes()
+        for name in NAMES
     )
 
 

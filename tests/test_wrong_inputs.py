@@ -259,6 +259,43 @@ CASES = [
         },
     ),
     Wrong(
+        "two time steps without a fast force",
+        'fast = "baseline" needs electrostatics, dispersion or a calculator under '
+        "[baseline], or give the file of a cheaper model (",
+        {"dynamics": "respa = { inner_steps = 4 }"},
+    ),
+    Wrong(
+        "a fast force that is being learned",
+        'fast = "learned" needs a finished model',
+        {"dynamics": 'respa = { inner_steps = 4, fast = "learned" }'},
+    ),
+    Wrong(
+        "two time steps of one",
+        "inner_steps must be at least 2, got 1",
+        {"dynamics": 'respa = { inner_steps = 1, fast = "cheap.h5" }'},
+    ),
+    Wrong(
+        "two time steps without their number",
+        "inner_steps is missing from [dynamics.respa]",
+        {"dynamics": 'respa = { fast = "cheap.h5" }'},
+    ),
+    Wrong(
+        "a fast force from nowhere",
+        "cheap.h5: there is no such model file (dynamics.respa.fast)",
+        {"dynamics": 'respa = { inner_steps = 4, fast = "cheap.h5" }'},
+    ),
+    Wrong(
+        "a fast force from a structure",
+        "cu.extxyz: is no model file",
+        {"dynamics": 'respa = { inner_steps = 4, fast = "cu.extxyz" }'},
+    ),
+    Wrong(
+        "two time steps with a moving cell",
+        'respa needs ensemble = "NVE" or "NVT", got ensemble = "NPT": remove it',
+        {"dynamics": NPT + '\nrespa = { inner_steps = 4, fast = "cheap.h5" }'}
+        | AT_1_GPA,
+    ),
+    Wrong(
         "an unknown calculator as a baseline",
         "or module:Class (input file: [baseline.calculator] name)",
         {"baseline": 'calculator = { name = "tblight" }'},

@@ -1,14 +1,12 @@
-"""Constant pressure against LAMMPS, against the reference, and against closed forms.
+"""Constant pressure against LAMMPS, and against the reference.
 
-    python npt.py WORK [lammps] [learn] [ensemble] [--steps 20000]
+    python npt.py WORK [lammps] [learn] [--steps 20000]
 
 `lammps`    edge and thermal expansion of an argon crystal (Lennard-Jones with shifted
             force), every barostat here and `fix npt` there. Needs the packages lammps
             and mpich.
 `learn`     a run at constant pressure learns the same crystal; then the volume of its
             model in a run without reference, and the volume of the reference.
-`ensemble`  the ratio of the volumes at two pressures and the law of the kinetic energy,
-            for every pair of thermostat and barostat. Needs physical_validation.
 
 Every number comes with its standard error, from blocks.
 """
@@ -31,13 +29,11 @@ from otf.build import build_sampler, build_schedule, initial_state
 from otf.calculators.exact import ExactPotential
 from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
-from otf.dynamics.constraints import degrees_of_freedom
 from otf.dynamics.sampler import evaluate
 from otf.kernels import load
 from otf.settings import load_settings
 from otf.store.run_reader import RunView
 from otf.testing import blocking
-from otf.units import GPA
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray
@@ -112,24 +108,19 @@ def exact_potential() -> ExactPotential:
 
 
 def trajectory(path: Path, *, discard: float = 0.1) -> dict[str, FloatArray]:
-    """Return volumes, kinetic energies and cells of every step of an exact run."""
+    """Return the volumes of every step of an exact run, and the number of atoms."""
     settings = load_settings(path)
     state, potential = initial_state(settings), exact_potential()
     sampler = build_sampler(settings, state, load("cpu"), cutoff=8.5)
     schedule = build_schedule(settings)
     last = evaluate(potential, state)
-    volumes, kinetic, energies = [], [], []
+    volumes = []
     while state.step < schedule.steps:
         state, last = sampler.step(state, last, potential, schedule.target(state.step))
         volumes.append(state.configuration.volume)
-        kinetic.append(state.kinetic_energy)
-        energies.append(last.energy)
     start = int(discard * len(volumes))
     return {
         "volume": np.array(volumes[start:]),
-        "kinetic": np.array(kinetic[start:]),
-        "potential": np.array(energies[start:]),
-        "degrees": np.array(degrees_of_freedom(state, fix_centre_of_mass=True)),
         "atoms": np.array(state.configuration.n_atoms),
     }
 
@@ -283,81 +274,7 @@ def learn(work: Path, steps: int) -> None:
     )
 
 
-# -------------------------------------------------------------------------- ensembles
-def check_ensembles(work: Path, steps: int) -> None:
-    """Print the two-state tests of M. R. Shirts for every pair."""
-    import physical_validation as pv
-
-    prepare(work, 2)
-    # About two deviations of the volume apart.
-    temperature, pressures = 40.0, (0.0, 0.015)
-    units = pv.data.UnitData(
-        kb=8.617333262e-5,
-        energy_str="eV",
-        energy_conversion=96.4853,
-        length_str="A",
-        length_conversion=0.1,
-        volume_str="A^3",
-        volume_conversion=1e-3,
-        temperature_str="K",
-        temperature_conversion=1.0,
-        pressure_str="eV/A^3",
-        pressure_conversion=1602176.6,
-        time_str="fs",
-        time_conversion=1e-3,
-    )
-    for name, barostat in PAIRS.items():
-        data = []
-        for pressure in pressures:
-            path = written(
-                work,
-                "ensemble",
-                steps=steps,
-                temperature=temperature,
-                pressure=pressure,
-                barostat=barostat,
-                time=200.0,
-            )
-            found = trajectory(path)
-            n = int(found["atoms"])
-            system = pv.data.SystemData(
-                natoms=n,
-                nconstraints=0,
-                ndof_reduction_tra=3,
-                ndof_reduction_rot=0,
-                mass=np.full(n, 39.948),
-            )
-            observables = pv.data.ObservableData(
-                kinetic_energy=found["kinetic"],
-                potential_energy=found["potential"],
-                total_energy=found["kinetic"] + found["potential"],
-                volume=found["volume"],
-            )
-            ensemble = pv.data.EnsembleData(
-                ensemble="NPT",
-                natoms=n,
-                pressure=pressure * GPA,
-                temperature=temperature,
-            )
-            data.append(
-                pv.data.SimulationData(
-                    units=units,
-                    dt=5.0,
-                    system=system,
-                    ensemble=ensemble,
-                    observables=observables,
-                )
-            )
-        deviation = pv.ensemble.check(*data, verbosity=0, data_is_uncorrelated=False)
-        kinetic = pv.kinetic_energy.distribution(data[0], strict=False, verbosity=0)
-        print(
-            f"{name:<30} volume ratio {deviation[0]:.2f} s.e. from its slope; mean and "
-            f"width of the kinetic energy {kinetic[0]:.2f} and {kinetic[1]:.2f} s.e.",
-            flush=True,
-        )
-
-
-TASKS = {"lammps": compare_with_lammps, "learn": learn, "ensemble": check_ensembles}
+TASKS = {"lammps": compare_with_lammps, "learn": learn}
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from otf.analysis.averages import Mean, mean_of
 from otf.store.thermo import read_thermo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from otf.configuration import FloatArray
+    from otf.configuration import BoolArray, FloatArray
     from otf.store.schema import RunFolder
 
 UNKNOWN = Mean(math.nan, math.nan, 0.0)
@@ -63,7 +63,23 @@ def means_of_run(folder: RunFolder, *, first_step: int, n_atoms: int) -> RunMean
         When there is no table, or it is damaged.
     """
     table = read_thermo(folder.thermo)
-    rows = table["step"] > first_step
+    return means_of_rows(table, table["step"] > first_step, n_atoms=n_atoms)
+
+
+def means_of_rows(
+    table: Mapping[str, FloatArray], rows: BoolArray, *, n_atoms: int
+) -> RunMeans:
+    """Return the means of some rows of a table, with errors as in `means_of_run`.
+
+    Parameters
+    ----------
+    table
+        Columns (r,) by name.
+    rows
+        (r,) which of them count.
+    n_atoms
+        Energy and volume are per atom.
+    """
     return RunMeans(
         _mean(table["temperature_K"][rows]),
         _mean(table["pressure_GPa"][rows]),

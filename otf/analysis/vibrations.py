@@ -94,22 +94,8 @@ def vibrations(
     segments with a Hann window [2]_ and scaled to 3 n in all. The motion of the centre
     of mass is taken out. Errors are from the scatter of the segments.
     """
-    if motion.velocities is None:
-        msg = (
-            "there are no velocities, whose spectrum this is: write them with the "
-            "trajectory (momenta in ASE's formats, every few femtoseconds)"
-        )
-        raise InputError(msg)
-    n_segments = min(n_segments, motion.n_frames // FEWEST_FRAMES)
-    if n_segments < 2:
-        msg = (
-            f"{motion.n_frames} frames are too few for a spectrum with an error: at "
-            f"least {2 * FEWEST_FRAMES} are needed"
-        )
-        raise InputError(msg)
-    weighted = without_drift(motion.velocities, motion.masses)
-    weighted = weighted * np.sqrt(motion.masses)[None, :, None]
-    parts = blocks(motion.n_frames, n_segments)
+    velocities, parts = segments_of(motion, n_segments)
+    weighted = velocities * np.sqrt(motion.masses)[None, :, None]
     species = sorted({int(z) for z in motion.numbers})
     n_lags = (parts[0].stop - parts[0].start) // 2
     spectra: dict[int, list[FloatArray]] = {z: [] for z in species}
@@ -131,9 +117,11 @@ def vibrations(
     scale = 3.0 * len(motion.numbers) / (everything * step)
     dos, dos_error, correlation, correlation_error = {}, {}, {}, {}
     for z in species:
-        dos[z], dos_error[z] = _mean(scale * np.array(spectra[z]))
+        dos[z], dos_error[z] = mean_of_segments(scale * np.array(spectra[z]))
         rows = np.array(decays[z])
-        correlation[z], correlation_error[z] = _mean(rows / rows[:, 0].mean())
+        correlation[z], correlation_error[z] = mean_of_segments(
+            rows / rows[:, 0].mean()
+        )
     return Vibrations(
         frequency=frequency,
         dos=dos,
@@ -142,8 +130,40 @@ def vibrations(
         correlation=correlation,
         correlation_error=correlation_error,
         resolution=step,
-        n_segments=n_segments,
+        n_segments=len(parts),
     )
+
+
+def segments_of(motion: Motion, n_segments: int) -> tuple[FloatArray, list[slice]]:
+    """Return velocities without that of the centre of mass, and parts of them.
+
+    Parameters
+    ----------
+    motion
+        With velocities.
+    n_segments
+        Fewer when they would hold less than 16 frames.
+
+    Raises
+    ------
+    InputError
+        When there are no velocities, or less than 32 frames.
+    """
+    if motion.velocities is None:
+        msg = (
+            "there are no velocities, whose spectrum this is: write them with the "
+            "trajectory (momenta in ASE's formats, every few femtoseconds)"
+        )
+        raise InputError(msg)
+    n_segments = min(n_segments, motion.n_frames // FEWEST_FRAMES)
+    if n_segments < 2:
+        msg = (
+            f"{motion.n_frames} frames are too few for a spectrum with an error: at "
+            f"least {2 * FEWEST_FRAMES} are needed"
+        )
+        raise InputError(msg)
+    velocities = without_drift(motion.velocities, motion.masses)
+    return velocities, blocks(motion.n_frames, n_segments)
 
 
 def _correlation(series: FloatArray, n_lags: int) -> FloatArray:
@@ -155,6 +175,7 @@ def _correlation(series: FloatArray, n_lags: int) -> FloatArray:
     return np.asarray(products / (n - np.arange(n_lags)), dtype=np.float64)
 
 
-def _mean(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+def mean_of_segments(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean of segments (s, ...) and its error from their scatter."""
     error = rows.std(axis=0, ddof=1) / math.sqrt(len(rows))
     return rows.mean(axis=0), np.asarray(error, dtype=np.float64)

@@ -12,6 +12,7 @@ from ase.formula import Formula
 from otf.build import build_code, build_device, initial_state
 from otf.build_baseline import require_sound_baseline
 from otf.build_cell import require_stress
+from otf.build_respa import require_sound_fast
 from otf.calculators.geometry import closest_contact, require_sane_distances
 from otf.commands.forecast import forecast, in_words
 from otf.commands.pulay import lines_of, measured
@@ -60,6 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
     initial_state(settings)
     require_sound_reference(settings, configuration)
     require_sound_model(settings)
+    require_sound_fast(settings, configuration)
     if settings.is_learning:
         require_sound_baseline(settings, configuration)
     for line in sweep_lines:
@@ -348,6 +350,10 @@ def _dynamics_lines(settings: Settings) -> Iterator[tuple[str, str]]:
         f"{dynamics.timestep_fs:g} fs = {picoseconds:g} ps, "
         f"starting at {dynamics.start_temperature:g} K",
     )
+    if dynamics.respa is not None:
+        n, fast = dynamics.respa.inner_steps, dynamics.respa.fast
+        short = dynamics.timestep_fs / n
+        yield "", f"{n} short steps of {short:g} fs in each, fast force: {fast}"
     for k, stage in enumerate(dynamics.stages, start=1):
         line = f"stage {k}: {stage.steps} steps"
         if dynamics.thermostat_in_use:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otf.report import write_report
+from otf.commands.run_page import write_run_page
 from otf.store.run_reader import RunView
 from otf.store.schema import RunFolder
 
@@ -20,7 +20,7 @@ def conclude(outcome: Outcome, path: Path) -> int:
     """Print how a run ended, write its report, and return the exit code."""
     folder = RunFolder(path)
     view = RunView.load(path)
-    write_report(view, folder.report)
+    write_run_page(view, folder.report)
     if outcome.stopped is not None:
         return 0 if outcome.signal is None else SIGNALLED + outcome.signal
     if outcome.verdict is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ase.data import chemical_symbols
 
 from otf.analysis.libraries import library
+from otf.build_respa import require_sound_fast
 from otf.commands.analyses.outcome import paths_of, record_of, write_outcome
 from otf.commands.check import (
     require_sound_model,
@@ -17,11 +18,11 @@ from otf.commands.check import (
 )
 from otf.commands.ending import SIGNALLED
 from otf.commands.fitting import count
+from otf.commands.run_page import write_run_page
 from otf.commands.sweep_summary import in_words, outcome_of, results_of
 from otf.configuration import species_of
 from otf.errors import InputError
 from otf.progress import Progress, duration
-from otf.report import write_report
 from otf.settings import load_settings
 from otf.settings.members import members_of
 from otf.stopping import StopRequest
@@ -136,6 +137,7 @@ def sound_members(settings: Settings, name: str) -> list[Member]:
         _require_one_set_of_elements(found)
     for configuration in found.values():
         require_sound_reference(settings, configuration)
+        require_sound_fast(settings, configuration)
     require_sound_model(settings)
     return members
 
@@ -180,7 +182,7 @@ def _together(
     view = RunView.load(folder.shared.path)
     if view.finish is not None:
         if not folder.shared.report.exists():
-            write_report(view, folder.shared.report)
+            write_run_page(view, folder.shared.report)
         word = "converged" if view.finish.converged else "not converged"
         print(f"verdict    {word}: {view.finish.reason}")
         print(f"model      {folder.shared.model}")

@@ -69,7 +69,12 @@ class Motion:
         return self.constrained(state, momenta)
 
     def arrive(
-        self, state: State, positions: FloatArray, potential: Potential
+        self,
+        state: State,
+        positions: FloatArray,
+        potential: Potential,
+        *,
+        known: FloatArray | float = 0.0,
     ) -> tuple[State, Prediction]:
         """Go to the new positions, ask for the forces there, make the last half kick.
 
@@ -81,6 +86,8 @@ class Motion:
             (n, 3) angstrom.
         potential
             Asked once.
+        known
+            (n, 3) eV/angstrom, forces at the new positions whose kicks were made.
         """
         old = state.configuration
         new = old.moved(positions)
@@ -88,7 +95,7 @@ class Motion:
             new, positions - old.positions, self.largest_displacement, self.watch
         )
         prediction = potential.predict([new], step=state.step + 1)[0]
-        momenta = self.kicked(state, prediction.forces)
+        momenta = self.kicked(state, prediction.forces - known)
         work = state.learning_work
         if prediction.change is not None:
             velocities = momenta / state.masses[:, None]

@@ -96,7 +96,7 @@ class Calibration:
         *,
         quantile: float = 0.95,
         start: float = 10.0,
-        bounds: tuple[float, float] = (1.0, 30.0),
+        bounds: tuple[float, float] = (1.0, 100.0),
         window: int = 20,
         minimum_frames: int = 3,
         audit_weight: float = 5.0,

@@ -7,8 +7,6 @@ potential, so that every sampler and every ASE driver learns on the fly without 
 from __future__ import annotations
 
 import logging
-import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,39 +16,24 @@ from otf.calculators.geometry import DistanceGate, require_sane_distances
 from otf.errors import ReferenceFailure
 from otf.kernels import load
 from otf.learning.audit import Auditor
-from otf.learning.background import PendingFit
 from otf.learning.bootstrap import rattled
-from otf.learning.events import Decision, Failure
-from otf.learning.expectation import MINIMUM_FRAMES, Expectation
-from otf.learning.pending import LabelsUnderWay, PendingLabel, ask
+from otf.learning.calls import ReferenceCalls
+from otf.learning.fits import Fits
+from otf.learning.judge import Judge, screen_of
 from otf.learning.policy import Assessment, Reason, decide
 from otf.learning.queue import Queue, under
 from otf.learning.scout import Scout
-from otf.learning.screen import Screen
-from otf.learning.stress import StressErrors
 from otf.models.archive import model_to_arrays
 from otf.potential import ModelChange, Untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otf.configuration import Configuration, IntArray, Labels
-    from otf.descriptors.interface import Environments
+    from otf.configuration import Configuration, Labels
     from otf.kernels import Device
     from otf.learning.audit import Verdict
-    from otf.learning.calibration import Calibration
     from otf.learning.events import LearningLog
-    from otf.learning.policy import Policy, Rules
-    from otf.learning.queue import Waiting
-    from otf.learning.stress import StressTolerance
-    from otf.models.bayesian_linear import BayesianLinear
-    from otf.potential import (
-        Answer,
-        Arrays,
-        Prediction,
-        ReferenceCalculator,
-        Uncertainty,
-    )
+    from otf.potential import Arrays, Prediction, ReferenceCalculator
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +67,6 @@ class LearningOptions:
     max_failures : structures without labels that are put aside before a run stops
     second_opinion : whether labels far from the model are computed once more
     device : where configurations are and predictions shall be
-    stress_tolerance : where the cell can move, who counts the errors of the stress;
-        None where it cannot
     strain : deviation of the strains of the labelled copies a run starts with
     """
 
@@ -100,61 +81,92 @@ class LearningOptions:
     max_failures: int = 5
     second_opinion: bool = True
     device: Device = "cpu"
-    stress_tolerance: StressTolerance | None = None
     strain: float = 0.0
 
 
 class LearningPotential:
     """Model + policy + reference, behind the protocol of a potential.
 
+    Every prediction is judged (``Judge``); where that says so its structure is labelled
+    (``ReferenceCalls``), and what was labelled is learned (``Fits``).
+
     Parameters
     ----------
-    model
-        May be empty; then the first prediction labels rattled copies of its structure.
     reference
-        Called when the decision says so.
-    policy, rules, calibration, auditor
-        The decision.
+        Called when the judge, the rules or the auditor say so.
+    judge
+        Of a model that may be empty; then the first prediction labels rattled copies of
+        its structure.
+    auditor
+        Of this walker.
     log
         Is told of every call and every fit.
+    options
+        As above.
+    queue
+        Frames that wait, of walkers that learn together; a new one when None.
     """
 
     def __init__(
         self,
-        model: BayesianLinear,
         reference: ReferenceCalculator,
+        judge: Judge,
         *,
-        policy: Policy,
-        rules: Rules,
-        calibration: Calibration,
         auditor: Auditor,
         log: LearningLog,
         options: LearningOptions | None = None,
+        queue: Queue | None = None,
     ) -> None:
-        self.model = model
-        self.reference = reference
-        self.policy = policy
-        self.rules = rules
-        self.calibration = calibration
+        self.judge = judge
+        self.model = judge.model
+        self.policy = judge.policy
         self.auditor = auditor
         self.options = options or LearningOptions()
-        self.n_calls = 0
-        self.n_failures = 0
-        self.generation = 0  # grows with every change of the model's arrays
-        self.last = Assessment(None, np.zeros(0), policy.threshold)
-        self._log = log
-        self._stress = StressErrors(self.options.stress_tolerance)
-        self._screen = Screen(rules)
+        self.last = Assessment(None, np.zeros(0), self.policy.threshold)
+        self._queue = Queue() if queue is None else queue
+        self.calls = ReferenceCalls(
+            reference,
+            judge=judge,
+            auditor=auditor,
+            queue=self._queue,
+            log=log,
+            latency=self.options.label_latency,
+            max_failures=self.options.max_failures,
+            second_opinion=self.options.second_opinion,
+        )
+        self.fits = Fits(
+            self.model,
+            self._queue,
+            log=log,
+            latency=self.options.latency,
+            changed=self._changed,
+        )
         # What needs more than a look at a prediction is done on the host.
         device = self.options.device
         self._scout = None if device == "cpu" else Scout(device)
         self._distances = DistanceGate(backend=load(device))
-        self._queue = Queue()
-        self._pending: PendingFit | None = None
-        self._under_way = LabelsUnderWay(self._ask_beside)
         self._surface = 0
-        self._last_label = -(10**9)
         self._consecutive = 0
+
+    @property
+    def reference(self) -> ReferenceCalculator:
+        """Return what is called when the decision says so."""
+        return self.calls.reference
+
+    @property
+    def n_calls(self) -> int:
+        """Return the number of structures with labels."""
+        return self.calls.n_calls
+
+    @property
+    def n_under_way(self) -> int:
+        """Return the number of structures whose labels are computed beside the run."""
+        return len(self.calls.under_way)
+
+    @property
+    def generation(self) -> int:
+        """Return a number that grows with every change of the model's arrays."""
+        return self.fits.generation
 
     # -------------------------------------------------------------- several walkers
     def beside(self, log: LearningLog) -> LearningPotential:
@@ -170,38 +182,25 @@ class LearningPotential:
             Is told of the calls and fits of the other walker.
         """
         mine = self.auditor
-        other = LearningPotential(
-            self.model,
+        return LearningPotential(
             self.reference,
-            policy=self.policy,
-            rules=self.rules,
-            calibration=self.calibration,
+            self.judge.beside(),
             auditor=Auditor(mine.planned_steps, goal=mine.goal, enabled=mine.enabled),
             log=log,
             options=self.options,
+            queue=self._queue,
         )
-        other._queue, other._stress = self._queue, self._stress
-        return other
 
     def follow(self, c: Configuration) -> Prediction:
         """Return the prediction of a model that another walker has changed.
 
         The decision on the configuration was made before, and no other is made.
         """
-        host = load(self.options.device).host
-        self._surface += 1
-        self._screen.forget()
-        prediction = self.model.predict_screened(c.moved(host(c.positions)))
-        screen = prediction.uncertainty
-        assert screen is not None  # the prediction was screened
-        known = replace(screen, error=self._screen.expects(screen))
-        found = replace(prediction, uncertainty=known, surface=self._surface)
-        return found.of(load(self.options.device).here)
-
-    @property
-    def n_under_way(self) -> int:
-        """Return the number of structures whose labels are computed beside the run."""
-        return len(self._under_way)
+        backend = load(self.options.device)
+        self._changed()
+        screened = self.model.predict_screened(c.moved(backend.host(c.positions)))
+        found = replace(self.judge.expected(screened), surface=self._surface)
+        return found.of(backend.here)
 
     # -------------------------------------------------------------- the protocol
     def predict(
@@ -226,16 +225,14 @@ class LearningPotential:
 
     def _passed(self, scout: Scout, c: Configuration, step: int) -> Prediction | None:
         """Return the prediction of a step that the screen lets pass, None of others."""
-        fit_is_due = self._pending is not None and step >= self._pending.due
-        if not self.model.is_fitted or fit_is_due or self._under_way.is_due(step):
+        changes = self.fits.is_due(step) or self.calls.under_way.is_due(step)
+        if not self.model.is_fitted or changes:
             return None
         prediction = scout.predict_screened(self.model.fitted, c)
-        screen = prediction.uncertainty
-        assert screen is not None  # the prediction was screened
+        screen = screen_of(prediction)
         largest = float(abs(prediction.forces).max())
-        since = step - self._last_label
-        if not largest <= self.options.max_force or self._screen.flags(
-            screen, step=step, since_label=since
+        if not largest <= self.options.max_force or self.judge.screen.flags(
+            screen, step=step, since_label=self._since_label(step)
         ):
             return None
         assessment = Assessment(None, screen.spilling, self.policy.threshold)
@@ -244,102 +241,54 @@ class LearningPotential:
         self.last = assessment
         self._consecutive = 0
         self.policy.stepped(step, None)
-        known = replace(screen, error=self._screen.expects(screen))
-        return replace(prediction, uncertainty=known, surface=self._surface)
+        return replace(self.judge.expected(prediction), surface=self._surface)
 
     def _decided(self, c: Configuration, step: int, use_labels: bool) -> Prediction:
         """Return the prediction, labelled where needed."""
         if self.model.n_frames == 0 and not self._queue:
             self.start(c, step)
         old = self._catch_up(c, step)
-        before, reason = self._judge(c, step)
+        before, reason = self._look(c, step)
         first = before if old is None else old
         if reason is Reason.SAMPLE and len(self._queue):
             # A fit is cheaper than a label: learn what waits, and look again.
-            self._retrain(step)
-            before, reason = self._judge(c, step)
+            self.fits.retrain(step)
+            before, reason = self._look(c, step)
         waits = reason.urgent or self.options.label_latency == 0
         if reason.labels and waits:
             found = self._learn_step(c, before, reason, step, use_labels)
         else:
             if reason.labels:
-                self._send(c, before, reason, step)
+                self.calls.send(c, before, reason, step)
             self._consecutive = 0
             found = replace(before, surface=self._surface)
         errors = self.last.errors
         self.policy.stepped(step, None if errors is None else self.last.error)
         return found if before is first else _changed_since(first, found, before)
 
-    def _judge(self, c: Configuration, step: int) -> tuple[Prediction, Reason]:
+    # -------------------------------------------------------------- the decision
+    def _look(self, c: Configuration, step: int) -> tuple[Prediction, Reason]:
         """Return the prediction with its uncertainty, and what to do with it."""
         prediction = self.model.predict_screened(c)
         self._require_sane_forces(c, prediction)
-        screen = prediction.uncertainty
-        assert screen is not None  # the prediction was screened
-        uncertainty = self._uncertainty(c, screen, step)
-        assessment = self._assess(uncertainty, screen, step)
-        self.last = assessment
-        reason = self._reason(c, assessment, step)
-        if reason.labels and uncertainty.errors is None:
-            uncertainty = self._exact(c, self.model.describe(c))
-        return replace(prediction, uncertainty=uncertainty), reason
-
-    # -------------------------------------------------------------- the decision
-    def _uncertainty(
-        self, c: Configuration, screen: Uncertainty, step: int
-    ) -> Uncertainty:
-        """Return the screen; where it flags, better measures, then the exact ones."""
-        since = step - self._last_label
-        if not self._screen.flags(screen, step=step, since_label=since):
-            return replace(screen, error=self._screen.expects(screen))
-        environments = self.model.describe(c)
-        if screen.spilling.max(initial=0.0) > self.rules.max_spilling:
-            # It is an upper bound, and not seldom a loose one.
-            full = self.model.local_uncertainty(environments)
-            if not self._screen.flags(full, step=step, since_label=since):
-                return replace(full, error=self._screen.expects(screen))
-        return self._exact(c, environments)
-
-    def _exact(self, c: Configuration, environments: Environments) -> Uncertainty:
-        """Return the exact deviations with their calibrated errors e_i."""
-        exact = self.model.force_uncertainty(c, environments)
-        if exact.forces is None:
-            return exact
-        errors = exact.forces
-        if self.policy.calibrated:
-            errors = self.calibration.errors(c.numbers, exact.forces)
-        error = max(float(errors.max(initial=0.0)), self._of_stress(exact))
-        return replace(exact, errors=errors, error=error)
-
-    def _of_stress(self, exact: Uncertainty) -> float:
-        """Return what the error of the stress counts for, in eV/angstrom."""
-        return self._stress.counted(exact.stress, self.policy)
-
-    def _assess(
-        self, uncertainty: Uncertainty, screen: Uncertainty, step: int
-    ) -> Assessment:
-        threshold = self.policy.threshold
-        of_stress = self._of_stress(uncertainty)
-        assessment = Assessment(
-            uncertainty.errors, uncertainty.spilling, threshold, of_stress
+        screen = screen_of(prediction)
+        uncertainty = self.judge.uncertainty(
+            c, screen, step=step, since_label=self._since_label(step)
         )
-        if uncertainty.errors is not None:
-            self._screen.learn(
-                uncertainty,
-                cheap=screen,
-                error=assessment.error,
-                threshold=threshold,
-                step=step,
-            )
-        return assessment
+        self.last = self.judge.assess(uncertainty, screen, step)
+        reason = self._reason(c, self.last, step)
+        if reason.labels and uncertainty.errors is None:
+            uncertainty = self.judge.exact(c)
+        return replace(prediction, uncertainty=uncertainty), reason
 
     def _reason(self, c: Configuration, assessment: Assessment, step: int) -> Reason:
         if self._queue.seen(c) < self.options.minimum_frames:
             return Reason.SPECIES
-        reason = decide(assessment, self.rules, since_label=step - self._last_label)
-        if reason is Reason.SAMPLE and self._pending is not None:
+        rules = self.judge.rules
+        reason = decide(assessment, rules, since_label=self._since_label(step))
+        if reason is Reason.SAMPLE and self.fits.due is not None:
             return Reason.GAP  # a fit is cheaper than a label, and on its way
-        if reason is Reason.SAMPLE and len(self._under_way) >= self.rules.queue:
+        if reason is Reason.SAMPLE and self.n_under_way >= rules.queue:
             return Reason.GAP  # what is under way may make it needless
         if reason is Reason.PREDICT and self.auditor.due(step):
             reason = Reason.AUDIT
@@ -347,6 +296,9 @@ class LearningPotential:
         if reason.labels and not self.policy.may_call(critical=critical):
             return Reason.PREDICT
         return reason
+
+    def _since_label(self, step: int) -> int:
+        return step - self.calls.last_label
 
     def _require_sane_forces(self, c: Configuration, prediction: Prediction) -> None:
         largest = float(np.abs(prediction.forces).max(initial=0.0))
@@ -367,15 +319,15 @@ class LearningPotential:
             rattled(c, amplitude, seed=seed, index=k, strain=strain)
             for k, amplitude in enumerate(self.options.rattles)
         ]
-        self._call_all(copies, step, Reason.START)
+        self.calls.call_all(copies, step, Reason.START)
         if not self._queue:
-            self._call(c, step, Reason.START)
+            self.calls.call(c, step, Reason.START)
         if not self._queue:
             raise ReferenceFailure(
                 "the reference gave no labels of the first structure and its copies "
                 "(input file: [reference])"
             )
-        self._retrain(step)
+        self.fits.retrain(step)
 
     def _learn_step(
         self,
@@ -386,24 +338,24 @@ class LearningPotential:
         use_labels: bool,
     ) -> Prediction:
         """Label a step, fit when it is time, and return what the atoms move on."""
-        recent = step - self._last_label < self.options.recent_label
+        recent = self._since_label(step) < self.options.recent_label
         urgent = reason.urgent
-        answer = self._ask(c, self._expected(c, before))
+        answer = self.calls.ask(c, before)
         copy = self._copy(c, step) if reason is Reason.CRITICAL and recent else None
-        answer_of_copy = None if copy is None else self._ask(copy)
-        labels = self._call(c, step, reason, before, answer=answer)
+        answer_of_copy = None if copy is None else self.calls.ask(copy)
+        labels = self.calls.call(c, step, reason, before, answer=answer)
         if labels is None:
             if urgent:
                 raise Untrusted(c, f"no labels of a step that needs them ({reason})")
             return replace(before, surface=self._surface)
         if copy is not None:
-            self._call(copy, step, reason, answer=answer_of_copy)
+            self.calls.call(copy, step, reason, answer=answer_of_copy)
         after = before
         waits = self.options.latency > 0 and not urgent
         if waits:
-            self._begin(step)
-        elif urgent or len(self._queue) >= self.rules.queue:
-            self._retrain(step)
+            self.fits.begin(step)
+        elif urgent or len(self._queue) >= self.judge.rules.queue:
+            self.fits.retrain(step)
             after = self._after(c, step)
         self._warn_when_stuck()
         if not use_labels:
@@ -427,186 +379,6 @@ class LearningPotential:
             uncertainty=before.uncertainty,
         )
 
-    def _ask(self, c: Configuration, expected: Expectation | None = None) -> Answer:
-        """Have a structure labelled that the run waits for."""
-        doubt = None if expected is None else expected.doubt
-        return ask(self.reference, c, doubt, urgent=True)
-
-    def _ask_beside(self, c: Configuration, expected: Expectation | None) -> Answer:
-        """Have a structure labelled beside the run."""
-        return ask(self.reference, c, None if expected is None else expected.doubt)
-
-    def _call_all(
-        self, configurations: Sequence[Configuration], step: int, reason: Reason
-    ) -> int:
-        """Label configurations without a prediction; return how many got labels."""
-        answers = [self._ask(c) for c in configurations]
-        labels = [
-            self._call(c, step, reason, answer=answer)
-            for c, answer in zip(configurations, answers, strict=True)
-        ]
-        return sum(one is not None for one in labels)
-
-    def _call(
-        self,
-        c: Configuration,
-        step: int,
-        reason: Reason,
-        before: Prediction | None = None,
-        *,
-        answer: Answer | None = None,
-    ) -> Labels | None:
-        """Label a configuration, queue it, and keep all books; None for no labels."""
-        try:
-            labels = (answer or self._ask(c))()
-        except ReferenceFailure as error:
-            self._failed(Failure(step, reason, c, str(error), error.files))
-            self._last_label = step
-            if reason is Reason.AUDIT:
-                self.auditor.tried(step)
-            return None
-        self.policy.called()
-        if reason not in (Reason.START, Reason.AUDIT):
-            self.auditor.called(step)
-        self._last_label = step
-        threshold = self.policy.threshold
-        self._learned(Decision(step, reason, threshold, c, labels, before))
-        return labels
-
-    def _expected(self, c: Configuration, before: Prediction) -> Expectation | None:
-        """Return what the model expects of a label, None where it is no judge."""
-        known = before.uncertainty
-        if not self.options.second_opinion or known is None or known.forces is None:
-            return None
-        if self.model.n_frames < MINIMUM_FRAMES or self.model.composition_warning(c):
-            return None
-        errors = self.calibration.errors(c.numbers, known.forces)
-        return Expectation.of(before, errors, self.model.training.noise)
-
-    def _learned(self, decision: Decision) -> None:
-        """Queue a labelled frame, and learn what the prediction before it was worth."""
-        self._stress.require(decision.labels)
-        self.n_calls += 1
-        before, c, labels = decision.before, decision.configuration, decision.labels
-        audit = decision.reason is Reason.AUDIT
-        candidates = None
-        if before is not None:
-            if audit:
-                self.auditor.audited(decision.step, labels.forces - before.forces)
-            candidates = self._learn_errors(decision)
-        self._queue.add(c, labels, candidates)
-        self._log.decision(decision)
-
-    # ---------------------------------------------------------- labels beside the run
-    def _send(
-        self, c: Configuration, before: Prediction, reason: Reason, step: int
-    ) -> None:
-        """Have a step labelled beside the run; the books count the call at once."""
-        self.policy.called()
-        if reason is Reason.AUDIT:
-            self.auditor.tried(step)
-        else:
-            self.auditor.called(step)
-        self._last_label = step
-        due = step + self.options.label_latency
-        threshold = self.policy.threshold
-        expected = self._expected(c, before)
-        self._under_way.send(
-            PendingLabel(step, due, reason, threshold, c, before, expected)
-        )
-
-    def _catch_up(self, c: Configuration, step: int) -> Prediction | None:
-        """Take in labels and fits that are due.
-
-        Returns
-        -------
-        Prediction or None
-            Of the old model, where there is a new one.
-        """
-        n_waiting = len(self._queue)
-        self._collect(step)
-        arrived = len(self._queue) > n_waiting
-        beside = self.options.latency > 0
-        if self._pending is not None and step >= self._pending.due:
-            old = self.model.predict(c)
-            self._enter(step)
-            return old
-        if arrived and beside:
-            self._begin(step)
-        if not arrived or beside or len(self._queue) < self.rules.queue:
-            return None
-        old = self.model.predict(c)
-        self._retrain(step)
-        self._tell_policy()
-        return old
-
-    def _collect(self, step: int | None = None) -> None:
-        """Take in the labels that are due at a step, or all that are under way."""
-        for p, answer in self._under_way.due(step):
-            try:
-                labels = answer()
-            except ReferenceFailure as error:
-                failure = Failure(
-                    p.step, p.reason, p.configuration, str(error), error.files
-                )
-                self._failed(failure)
-                continue
-            self._learned(
-                Decision(
-                    p.step, p.reason, p.threshold, p.configuration, labels, p.before
-                )
-            )
-
-    def wait_for_labels(self) -> int:
-        """Return how many labels were under way, when all of them are in the book."""
-        answers = self._under_way.answers
-        for answer in answers:
-            with suppress(ReferenceFailure):  # it is met again when it is due
-                answer()
-        return len(answers)
-
-    def _failed(self, failure: Failure) -> None:
-        """Put a structure aside; too many of them, or the very first, end the run.
-
-        Raises
-        ------
-        ReferenceFailure
-            In that case.
-        """
-        self._log.failure(failure)
-        self.n_failures += 1
-        if self.model.n_frames == 0 and not self._queue:
-            raise ReferenceFailure(failure.text)
-        if self.n_failures > self.options.max_failures:
-            raise ReferenceFailure(
-                f"{self.n_failures} structures got no labels, more than max_failures = "
-                f"{self.options.max_failures} (input file: [reference]); the last: "
-                f"{failure.text}"
-            )
-        logger.warning("step %d goes on without labels: %s", failure.step, failure.text)
-
-    def _learn_errors(self, decision: Decision) -> IntArray | None:
-        """Calibrate with a labelled prediction; return the candidates it offers."""
-        before = decision.before
-        assert before is not None  # asked by the caller
-        known = before.uncertainty
-        if known is None:
-            return None
-        assert known.forces is not None  # labelled steps are evaluated exactly
-        self.calibration.add(
-            decision.configuration.numbers,
-            decision.labels.forces - before.forces,
-            known.forces,
-            audit=decision.reason is Reason.AUDIT,
-        )
-        self._stress.learn(
-            decision.labels.stress - before.stress,
-            known.stress,
-            audit=decision.reason is Reason.AUDIT,
-        )
-        assessment = Assessment(known.errors, known.spilling, decision.threshold)
-        return np.flatnonzero(assessment.candidates(self.rules))
-
     def _copy(self, c: Configuration, step: int) -> Configuration | None:
         """Return a rattled copy to label too: consecutive steps are near-duplicates."""
         # One call for the step itself, one for the copy.
@@ -616,70 +388,18 @@ class LearningPotential:
         amplitude = self.options.rattles[0]
         return rattled(c, amplitude, seed=self.options.seed, index=step + CRITICAL_COPY)
 
-    def _retrain(self, step: int) -> None:
-        """Learn what waits, now; a fit under way is waited for first."""
-        self._settle(step)
-        begun = time.perf_counter()
-        self._fit(self._queue.drain())
-        self._take_up(step, time.perf_counter() - begun)
-
-    def _fit(self, waiting: Waiting) -> None:
-        self.model.extend(*waiting)
-        self.model.drop_redundant()
-        self.model.solve()
-
-    def _take_up(self, step: int, seconds: float) -> None:
-        report = self.model.take_up()
-        self.generation += 1
-        self._surface += 1
-        self._screen.forget()
-        self._log.retrain(step, report, seconds)
-
-    def _begin(self, step: int) -> None:
-        """Begin to learn what waits, beside the run, unless a fit is under way."""
-        if self._pending is not None or not self._queue:
-            return
-        waiting = self._queue.drain()
-        self.generation += 1
-        self._pending = PendingFit(
-            step + self.options.latency, lambda: self._fit(waiting)
-        )
-
-    def _enter(self, step: int) -> None:
-        """Take the pending fit up, and begin the next with what came meanwhile."""
-        self._settle(step)
-        self._tell_policy()
-        self._begin(step)
-
-    def _tell_policy(self) -> None:
-        """Tell a policy that follows deviations that of the frame learned last."""
-        if self.policy.calibrated:
-            return
-        learned = self.model.training.frames[-1].configuration
-        exact = self.model.force_uncertainty(learned)
-        assert exact.forces is not None  # the exact form always has them
-        self.policy.retrained(float(exact.forces.max()))
-
-    def _settle(self, step: int) -> None:
-        """Take up the fit that is under way, if there is one."""
-        if self._pending is None:
-            return
-        pending, self._pending = self._pending, None
-        self._take_up(step, pending.close())
-
     def _after(self, c: Configuration, step: int) -> Prediction:
         """Return the new model's prediction and tell the policy its deviation."""
         prediction = self.model.predict_screened(c)
-        exact = self._exact(c, self.model.describe(c))
-        assert prediction.uncertainty is not None  # it was screened
+        exact = self.judge.exact(c)
         assert exact.forces is not None  # the exact form always has them
         self.policy.retrained(float(exact.forces.max()))
-        self._assess(exact, prediction.uncertainty, step)
+        self.judge.assess(exact, screen_of(prediction), step)
         return replace(prediction, uncertainty=exact)
 
     def _warn_when_stuck(self) -> None:
         self._consecutive += 1
-        if self._consecutive != self.rules.consecutive:
+        if self._consecutive != self.judge.rules.consecutive:
             return
         logger.warning(
             "%d labelled steps in a row (e %.3g, t %.3g eV/A, largest spilling %.2g): "
@@ -692,6 +412,48 @@ class LearningPotential:
             self.last.max_spilling,
         )
 
+    def _catch_up(self, c: Configuration, step: int) -> Prediction | None:
+        """Take in labels and fits that are due.
+
+        Returns
+        -------
+        Prediction or None
+            Of the old model, where there is a new one.
+        """
+        n_waiting = len(self._queue)
+        self.calls.collect(step)
+        arrived = len(self._queue) > n_waiting
+        beside = self.options.latency > 0
+        if self.fits.is_due(step):
+            old = self.model.predict(c)
+            self.fits.settle(step)
+            self._tell_policy()
+            self.fits.begin(step)  # with what came meanwhile
+            return old
+        if arrived and beside:
+            self.fits.begin(step)
+        if not arrived or beside or len(self._queue) < self.judge.rules.queue:
+            return None
+        old = self.model.predict(c)
+        self.fits.retrain(step)
+        self._tell_policy()
+        return old
+
+    def _tell_policy(self) -> None:
+        """Tell a policy that follows deviations that of the frame learned last."""
+        if self.policy.calibrated:
+            return
+        learned = self.model.training.frames[-1].configuration
+        exact = self.model.force_uncertainty(learned)
+        assert exact.forces is not None  # the exact form always has them
+        self.policy.retrained(float(exact.forces.max()))
+
+    def _changed(self) -> None:
+        """Start anew where numbers of the model before would be compared."""
+        self._surface += 1
+        self.judge.screen.forget()
+
+    # -------------------------------------------------------------- beside the steps
     def learn(
         self,
         frames: Sequence[tuple[Configuration, Labels]],
@@ -720,7 +482,7 @@ class LearningPotential:
             self._queue.add(c, labels, None, mark)
             counted = counted or (not mark and bool(np.isfinite(labels.energy)))
         if start is None or counted:
-            self._retrain(step)
+            self.fits.retrain(step)
         else:
             self.start(start, step)
 
@@ -732,67 +494,77 @@ class LearningPotential:
         int
             Number of frames labelled.
         """
-        self._settle(step)
-        self._collect()
+        self.fits.settle(step)
+        self.calls.collect()
         sane = [c for c in frames if _is_sane(c)]
         sane.sort(
             key=lambda c: -float(self.model.spilling(self.model.describe(c)).max())
         )
         chosen = sane[: self.options.rollback_labels]
-        n_labelled = self._call_all(chosen, step, Reason.ROLLBACK)
+        n_labelled = self.calls.call_all(chosen, step, Reason.ROLLBACK)
         if self._queue:
-            self._retrain(step)
+            self.fits.retrain(step)
         return n_labelled
 
     def finish(self, step: int) -> Verdict:
         """Learn what still waits or is under way, and judge the run."""
-        self._settle(step)
-        self._collect()
+        self.fits.settle(step)
+        self.calls.collect()
         if self._queue:
-            self._retrain(step)
+            self.fits.retrain(step)
         return self.auditor.verdict(step)
+
+    def wait_for_labels(self) -> int:
+        """Return how many labels were under way, when all of them are in the book."""
+        return self.calls.wait()
 
     # -------------------------------------------------------------- checkpoint
     def model_arrays(self) -> Arrays:
         """Return the arrays of the model, with those of a fit under way."""
-        if self._pending is not None:
-            self._pending.wait()
+        self.fits.wait()
         return model_to_arrays(self.model)
 
     def state(self) -> Arrays:
         """Return all but the arrays of the model."""
+        calls, due = self.calls, self.fits.due
         out: dict[str, np.ndarray] = {
             "counters": np.array(
-                [self.n_calls, self._surface, self._last_label, self._consecutive]
+                [
+                    calls.n_calls,
+                    self._surface,
+                    calls.last_label,
+                    self._consecutive,
+                ]
             ),
-            "generation": np.array(self.generation),
-            "failures": np.array(self.n_failures),
-            "due": np.array([] if self._pending is None else [self._pending.due]),
+            "generation": np.array(self.fits.generation),
+            "failures": np.array(calls.n_failures),
+            "due": np.array([] if due is None else [due]),
         }
         for name, part in self._parts().items():
             out |= {f"{name}/{key}": value for key, value in part.state().items()}
         return out
 
     def restore(self, state: Arrays) -> None:
-        """Take up the state of another instance; restore the model's arrays first."""
+        """Take up the state of another instance with the same model."""
+        calls = self.calls
         counters = [int(x) for x in state["counters"]]
-        self.n_calls, self._surface, self._last_label, self._consecutive = counters
-        self.generation = int(state["generation"])
-        self.n_failures = int(state["failures"])
+        calls.n_calls, self._surface, calls.last_label, self._consecutive = counters
+        self.fits.generation = int(state["generation"])
+        calls.n_failures = int(state["failures"])
         for due in state["due"]:  # the fit itself came with the model
-            self._pending = PendingFit(int(due), lambda: None)
+            self.fits.restore(int(due))
         for name, part in self._parts().items():
             part.restore(under(state, name))
 
     def _parts(self) -> dict[str, _Part]:
         return {
             "policy": self.policy,
-            "calibration": self.calibration,
+            "calibration": self.judge.calibration,
             "auditor": self.auditor,
-            "screen": self._screen,
+            "screen": self.judge.screen,
             "queue": self._queue,
-            "under_way": self._under_way,
-            **self._stress.parts(),
+            "under_way": self.calls.under_way,
+            **self.judge.stress.parts(),
         }
 
 

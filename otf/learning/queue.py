@@ -100,6 +100,11 @@ class Queue:
         for z in np.unique(configuration.numbers):
             self._frames_of[int(z)] = self._frames_of.get(int(z), 0) + 1
 
+    @property
+    def is_new(self) -> bool:
+        """Return whether no frame was ever added."""
+        return not self._frames_of
+
     def seen(self, configuration: Configuration) -> int:
         """Return in how many frames the rarest species of a configuration was."""
         return min(

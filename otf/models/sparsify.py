@@ -281,21 +281,32 @@ def redundant_references(
     dropped: list[int] = []
     for one in np.unique(references.species):
         index = np.flatnonzero(references.species == one)
+        atoms = references.subset(index)
         if factor is not None and is_independent(
-            factor[np.ix_(index, index)], jitter, epsilon
+            factor[np.ix_(index, index)],
+            jitter,
+            epsilon=epsilon,
+            own=np.maximum(atoms.diagonal, ISOLATED),
+            bound=bound,
         ):
             continue
-        atoms = references.subset(index)
         block = atoms.kernel(atoms)
         out = redundant_columns(block, epsilon=epsilon)
         dropped += index[_spanned(block, out, bound)].tolist()
     return np.array(sorted(dropped), dtype=np.int64)
 
 
-def is_independent(factor: FloatArray, jitter: float, epsilon: float) -> bool:
-    """Return whether no eigenvalue of K can be below a share of the largest.
+def is_independent(
+    factor: FloatArray,
+    jitter: float,
+    *,
+    epsilon: float,
+    own: FloatArray,
+    bound: float,
+) -> bool:
+    """Return whether the others span no column of K, so far as is quickly known.
 
-    A cheap bound: where it returns False, there may be one or not.
+    A cheap bound: where it returns False, there may be such a column or not.
 
     Parameters
     ----------
@@ -304,13 +315,21 @@ def is_independent(factor: FloatArray, jitter: float, epsilon: float) -> bool:
     jitter
         On the diagonal.
     epsilon
-        The share.
+        Eigenvalues of K below this share of the largest count as zero; without one
+        there is no such column.
+    own
+        (m,) diagonal of K.
+    bound
+        A column whose spilling against all others exceeds it is not spanned.
 
     Notes
     -----
     The largest eigenvalue is at most the largest of (B x)_i/x_i for B = |L| |L|^T and
     any positive x (Collatz and Wielandt). That of M = (L L^T)^-1 is at most its trace,
     |M|, and |M^2|^1/2, which are tried in this order: each costs one product more.
+
+    What the others leave of column i is 1/(K^-1)_ii. With l the lowest eigenvalue, or
+    less, (K^-1)_ii is at most (1 + jitter/l) M_ii.
     """
     if not len(factor):
         return True
@@ -321,12 +340,20 @@ def is_independent(factor: FloatArray, jitter: float, epsilon: float) -> bool:
     inverse, info = dtrtri(factor.T, lower=0)
     if info != 0:
         return False
-    if np.vdot(inverse, inverse) * limit < 1.0:
+    diagonal = (inverse**2).sum(axis=1)
+    if diagonal.sum() * limit < 1.0:
         return True
     product = inverse @ inverse.T
-    if np.linalg.norm(product) * limit < 1.0:
+    largest = float(np.linalg.norm(product))
+    if largest * limit >= 1.0:
+        largest = float(np.linalg.norm(product @ product.T)) ** 0.5
+    if largest * limit < 1.0:
         return True
-    return bool(np.linalg.norm(product @ product.T) * limit**2 < 1.0)
+    lowest = 1.0 / largest - jitter
+    if lowest <= 0.0:
+        return False
+    left = 1.0 / (diagonal * (1.0 + jitter / lowest))
+    return bool((left > bound * own).all())
 
 
 def _spanned(matrix: FloatArray, out: IntArray, bound: float) -> IntArray:

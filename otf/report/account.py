@@ -25,7 +25,6 @@ class Account:
     n_audits : labels that only judged the model
     seconds_per_call : median of the reference, NaN when unknown
     reference_seconds, fit_seconds : spent
-    saved_seconds : the reference would have taken for the steps the model predicted
     """
 
     n_steps: int
@@ -37,23 +36,11 @@ class Account:
     seconds_per_call: float
     reference_seconds: float
     fit_seconds: float
-    saved_seconds: float
 
     @property
     def bypassed(self) -> float:
         """Return the share of steps that needed no reference call."""
         return 1.0 - min(self.n_calls, self.n_steps) / max(self.n_steps, 1)
-
-    @property
-    def speed_up(self) -> float:
-        """Return reference time of all steps over reference and fit time spent.
-
-        An upper bound: the time of the predictions is not in the journal.
-        """
-        spent = self.reference_seconds + self.fit_seconds
-        if not spent > 0.0:
-            return float("nan")
-        return self.n_steps * self.seconds_per_call / spent
 
 
 def account_of(view: RunView) -> Account:
@@ -76,7 +63,6 @@ def account_of(view: RunView) -> Account:
         seconds_per_call=per_call,
         reference_seconds=float(seconds.sum()),
         fit_seconds=float(np.nansum(fits)),
-        saved_seconds=max(0, view.step - n_calls) * per_call,
     )
 
 

@@ -6,17 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.report.comparison import COVERED, calibration_curve
+from otf.report.comparison import (
+    COVERED,
+    NORMAL,
+    binned_errors,
+    calibration_curve,
+    shares_within,
+)
+from otf.report.elements import percent
 from otf.report.figure import (
     AUDIT,
+    MODEL,
     QUIET,
     REFERENCE,
     THRESHOLD,
-    Plot,
-    canvas,
+    drawing,
     plain_log,
     sparse,
 )
+from otf.report.parts import ps_of, shade
 from otf.units import GPA
 
 if TYPE_CHECKING:
@@ -24,25 +32,27 @@ if TYPE_CHECKING:
 
     from otf.configuration import FloatArray
     from otf.report.comparison import Comparison
-    from otf.report.figure import Axes
+    from otf.report.figure import Axes, Drawing
+    from otf.report.parts import Part
+    from otf.store.run_reader import RunView
 
 FEW_AUDITS = 3  # below that a curve of audits says nothing
-FEW_POINTS, MANY_POINTS = 300, 1500  # drawn larger; drawn as pixels
+FEW_POINTS, MANY_POINTS = 300, 800  # drawn larger; drawn as pixels
+QUANTITIES = (
+    ("energy", "meV/atom", 1e3),
+    ("forces", "eV/Å", 1.0),
+    ("stress", "GPa", 1.0 / GPA),
+)
 
 
-def parity_plot(frames: Sequence[Comparison]) -> Plot | None:
+def parity_drawings(frames: Sequence[Comparison]) -> list[Drawing]:
     """Draw predicted against reference energies, forces and stresses."""
-    if not frames:
-        return None
-    middle = float(np.mean([c.label_energy for c in frames]))
-    quantities = (
-        ("energy", "meV/atom", 1e3, middle),
-        ("forces", "eV/Å", 1.0, 0.0),
-        ("stress", "GPa", 1.0 / GPA, 0.0),
-    )
     groups = [[c for c in frames if c.audit is audit] for audit in (False, True)]
-    panels = []
-    for name, unit, scale, zero in quantities:
+    drawings = []
+    for name, unit, scale in QUANTITIES:
+        zero = 0.0
+        if name == "energy" and frames:
+            zero = float(np.mean([c.label_energy for c in frames]))
         values = [
             (
                 scale * (joined(group, f"label_{name}") - zero),
@@ -50,19 +60,22 @@ def parity_plot(frames: Sequence[Comparison]) -> Plot | None:
             )
             for group in groups
         ]
-        if any(np.isfinite(true - predicted).any() for true, predicted in values):
-            panels.append((name, unit, values))
-    n = len(panels)
-    with canvas("parity", columns=n, size=(3.23 * n, 3.35)) as c:
-        for axes, (name, unit, values) in zip(c.axes, panels, strict=True):
+        errors = np.concatenate([predicted - true for true, predicted in values])
+        errors = errors[np.isfinite(errors)]
+        if not len(errors):
+            continue
+
+        def draw(axes: Axes, name=name, unit=unit, values=values) -> None:  # type: ignore[no-untyped-def]
             draw_parity(axes, name, unit, values, (REFERENCE, AUDIT))
-    caption = (
-        "Every labelled frame, predicted before the model had learned it; energies are "
-        "relative to their mean. Points on the diagonal are right. Orange frames were "
-        "labelled because the model was unsure, so they are worse than the run; purple "
-        "ones are audits, which are a fair sample of it."
-    )
-    return Plot("parity", "Predictions against the reference", caption, c.svg)
+
+        rmse = float(np.sqrt(np.mean(errors**2)))
+        alt = (
+            f"Predicted over reference {name} of {len(frames)} labelled frames, near "
+            f"the diagonal; root mean square error {rmse:.3g} {unit}."
+        )
+        title = name.capitalize()
+        drawings.append(drawing(f"parity-{name}", title, alt, draw, height=3.5))
+    return drawings
 
 
 def joined(frames: Sequence[object], name: str) -> FloatArray:
@@ -110,68 +123,109 @@ def draw_parity(
     axes.set_title(f"RMSE {rmse:.3g} {unit}")
 
 
-def calibration_plot(frames: Sequence[Comparison]) -> Plot | None:
-    """Draw the calibration curve, and predicted against true largest errors."""
+def reliability_drawing(frames: Sequence[Comparison]) -> Drawing | None:
+    """Draw the observed over the expected share of errors inside their bars."""
     expected = np.linspace(0.01, 0.99, 99)
-    observed, n_atoms = calibration_curve(frames, expected)
-    if not n_atoms:
+    observed, n_components = calibration_curve(frames, expected)
+    if not n_components:
         return None
     audits = [c for c in frames if c.audit]
-    with canvas("calibration", columns=2, size=(9.7, 3.7)) as c:
-        left, right = c.axes
-        percent = 100.0 * expected
-        left.plot([0, 100], [0, 100], color=QUIET, linewidth=0.9)
+
+    def draw(axes: Axes) -> None:
+        x = 100.0 * expected
+        axes.plot([0, 100], [0, 100], color=QUIET, linewidth=0.9)
         if len(audits) < len(frames):
-            left.plot(percent, 100.0 * observed, color=REFERENCE, label="all labels")
+            axes.plot(x, 100.0 * observed, color=REFERENCE, label="all labels")
         if len(audits) >= FEW_AUDITS or len(audits) == len(frames):
             seen, _ = calibration_curve(audits, expected)
-            left.plot(percent, 100.0 * seen, color=AUDIT, label="audits")
-        left.set_aspect("equal", adjustable="box")
-        left.axvline(100.0 * COVERED, color=THRESHOLD, linewidth=0.9, linestyle="--")
-        left.set(xlim=(0, 100), ylim=(0, 100), xlabel="expected share of errors (%)")
-        left.set_ylabel("observed share (%)")
-        left.legend(loc="upper left")
-        draw_largest(right, frames)
-    caption = (
-        "Left: how many of the true force errors lie within the error bar, against how "
-        "many should. Above the diagonal the bars are too wide (calls are wasted), "
-        "below it too narrow (errors slip through). Audits are the fair sample: they "
-        "were not chosen as uncertain. Right: the largest true error of every "
-        "frame against the predicted e. One atom in twenty may be above its error bar, "
-        "so points somewhat above the diagonal are normal; far above, they are not."
-    )
-    return Plot("calibration", "Can the error bars be believed?", caption, c.svg)
-
-
-def draw_largest(axes: Axes, frames: Sequence[Comparison]) -> None:
-    """Draw the largest true error of every frame against its e."""
-    groups = ((False, REFERENCE, "v", "reference call"), (True, AUDIT, "D", "audit"))
-    values = []
-    for audit, color, marker, label in groups:
-        chosen = [c for c in frames if c.audit is audit]
-        e = np.array([c.deviations.max() for c in chosen])
-        error = np.array([c.force_errors.max() for c in chosen])
-        positive = (e > 0) & (error > 0)
-        if positive.any():
-            axes.scatter(
-                e[positive],
-                error[positive],
-                s=16,
-                color=color,
-                marker=marker,
-                alpha=0.8,
-                linewidths=0,
-                label=label,
-            )
-            values += [e[positive], error[positive]]
-    axes.set(xscale="log", yscale="log", xlabel="predicted e (eV/Å)")
-    axes.set_ylabel("largest true error (eV/Å)")
-    axes.set_aspect("equal", adjustable="box")
-    plain_log(axes.xaxis)
-    plain_log(axes.yaxis)
-    if values:
-        pool = np.concatenate(values)
-        ends = (0.7 * pool.min(), 1.4 * pool.max())
-        axes.plot(ends, ends, color=QUIET, linewidth=0.9)
-        axes.set(xlim=ends, ylim=ends)
+            axes.plot(x, 100.0 * seen, color=AUDIT, label="audits")
+        axes.set_aspect("equal", adjustable="box")
+        axes.axvline(100.0 * COVERED, color=THRESHOLD, linewidth=0.9, linestyle="--")
+        axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="expected share of errors (%)")
+        axes.set_ylabel("observed share (%)")
         axes.legend(loc="upper left")
+
+    one, two = shares_within(frames)
+    alt = (
+        "Observed over expected share of force errors inside their error bars: "
+        f"{percent(one.value)} within one sigma, where {percent(NORMAL[0])} are "
+        f"expected, and {percent(two.value)} within two, where {percent(NORMAL[1])} "
+        "are."
+    )
+    return drawing("reliability", "Share inside the bars", alt, draw, height=3.5)
+
+
+def binned_drawing(frames: Sequence[Comparison]) -> Drawing | None:
+    """Draw true errors over predicted ones, in bins of equal counts."""
+    sigma, rmse, error = binned_errors(frames)
+    if not len(sigma):
+        return None
+
+    def draw(axes: Axes) -> None:
+        pool = np.concatenate([sigma, rmse[rmse > 0]])
+        ends = (0.7 * pool.min(), 1.4 * pool.max())
+        axes.plot(ends, ends, color=QUIET, linewidth=0.9, zorder=0)
+        axes.errorbar(
+            sigma, rmse, yerr=np.minimum(error, 0.99 * rmse), fmt="o", color=MODEL
+        )
+        axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        axes.set_xlabel("predicted σ (eV/Å)")
+        axes.set_ylabel("true RMSE (eV/Å)")
+        axes.set_aspect("equal", adjustable="box")
+        plain_log(axes.xaxis)
+        plain_log(axes.yaxis)
+
+    ratio = rmse / sigma
+    alt = (
+        "True force error over predicted sigma in bins of equal counts: true over "
+        f"predicted is between {ratio.min():.2f} and {ratio.max():.2f}."
+    )
+    return drawing("binned", "Large where predicted large?", alt, draw, height=3.5)
+
+
+def trend_drawing(
+    view: RunView, frames: Sequence[Comparison], parts: Sequence[Part]
+) -> Drawing | None:
+    """Draw the force error of every labelled frame over time."""
+    known = [c for c in frames if c.force_rmse > 0.0]
+    if len(known) < 2 or not len(view.thermo["step"]):
+        return None
+
+    def draw(axes: Axes) -> None:
+        for audit, color, marker, label in (
+            (False, REFERENCE, "v", "called"),
+            (True, AUDIT, "D", "audit"),
+        ):
+            chosen = [c for c in known if c.audit is audit]
+            if chosen:
+                axes.scatter(
+                    ps_of(view, [c.step for c in chosen]),
+                    [c.force_rmse for c in chosen],
+                    s=16,
+                    color=color,
+                    marker=marker,
+                    linewidths=0,
+                    label=label,
+                    rasterized=len(chosen) > MANY_POINTS,
+                )
+        axes.set(yscale="log", xlabel="time (ps)", ylabel="force RMSE (eV/Å)")
+        plain_log(axes.yaxis)
+        axes.legend(loc="upper right", ncols=2)
+        shade(axes, view, parts)
+
+    first, last = trend_of(known)
+    alt = (
+        f"Force error of {len(known)} labelled frames over time: the median is "
+        f"{first:.3g} eV/Å in the first half of the labels, {last:.3g} in the second."
+    )
+    return drawing("trend", "Force error at the labels", alt, draw)
+
+
+def trend_of(frames: Sequence[Comparison]) -> tuple[float, float]:
+    """Return the median force RMSE of the first and of the second half, eV/angstrom."""
+    half = len(frames) // 2
+    first, second = frames[:half], frames[half:]
+    return (
+        float(np.median([c.force_rmse for c in first])),
+        float(np.median([c.force_rmse for c in second])),
+    )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from otf.analysis.data_findings import GOOD, LOOK, WRONG, of_level
 from otf.analysis.examination import compositions, named
 from otf.report.data_plots import data_plots
-from otf.report.page import cards, document, escape, figure, number, table, write_page
+from otf.report.elements import (
+    cards,
+    document,
+    escape,
+    figure,
+    number,
+    table,
+    write_page,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from otf.configuration import FloatArray
 
@@ -31,6 +31,8 @@ AUDIT = "#a06cd5"
 THRESHOLD = "#d1495b"
 QUIET = "#8a8f98"
 SERIES = (MODEL, REFERENCE, "#2a9d74", AUDIT, THRESHOLD, "#b08d2f")
+TIME = "viridis"  # colours of what has an order: time, temperature
+NARROW, WIDE = 3.6, 10.6  # inches
 INK = "#010203"  # replaced by the colour of the text around the figure
 
 STYLE = {
@@ -67,6 +69,24 @@ STYLE = {
 }
 
 
+# At the width of a telephone text of 10.5 points is 14 pixels high.
+PHONE = {
+    **STYLE,
+    "axes.labelsize": 10.5,
+    "axes.titlesize": 10.5,
+    "font.size": 10.5,
+    "legend.fontsize": 10.5,
+    "legend.borderpad": 0.1,
+    "legend.handlelength": 1.3,
+    "legend.handletextpad": 0.4,
+    "legend.labelspacing": 0.2,
+    "legend.columnspacing": 0.9,
+    "figure.constrained_layout.w_pad": 0.04,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+}
+
+
 @dataclass(frozen=True)
 class Plot:
     """A figure of the page.
@@ -83,6 +103,45 @@ class Plot:
     title: str
     caption: str
     svg: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One panel of the page, as wide as a telephone.
+
+    Attributes
+    ----------
+    name : unique on the page
+    title : what is shown
+    alt : the same, with its outcome, for who cannot see it
+    svg : the drawing, NARROW inches wide
+    wide : the same for screens with room for it, WIDE inches; empty where it has none
+    """
+
+    name: str
+    title: str
+    alt: str
+    svg: str
+    wide: str = ""
+
+
+def drawing(
+    name: str,
+    title: str,
+    alt: str,
+    draw: Callable[[Axes], None],
+    *,
+    height: float = 2.75,
+    wide: bool = False,
+) -> Drawing:
+    """Draw one panel; a wide one also for large screens."""
+    with canvas(name, size=(NARROW, height), look=PHONE) as c:
+        draw(c.axes[0])
+    if not wide:
+        return Drawing(name, title, alt, c.svg)
+    with canvas(f"{name}-wide", size=(WIDE, 3.1), look=PHONE) as w:
+        draw(w.axes[0])
+    return Drawing(name, title, alt, c.svg, w.svg)
 
 
 class Canvas:
@@ -103,12 +162,13 @@ def canvas(
     size: tuple[float, float],
     share_x: bool = False,
     heights: tuple[float, ...] | None = None,
+    look: Mapping[str, object] = STYLE,
 ) -> Iterator[Canvas]:
     """Open a figure in the style of the page; sizes are in inches.
 
     ``axes`` of the canvas is a flat list.
     """
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**look, "svg.hashsalt": name}):
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
         grid = figure.subplots(
@@ -118,9 +178,9 @@ def canvas(
             sharex=share_x,
             gridspec_kw={"height_ratios": heights} if heights else None,
         )
-        drawing = Canvas(figure, list(grid.flat))
-        yield drawing
-        drawing.svg = to_svg(figure, name)
+        open_canvas = Canvas(figure, list(grid.flat))
+        yield open_canvas
+        open_canvas.svg = to_svg(figure, name)
 
 
 def to_svg(figure: Figure, name: str) -> str:

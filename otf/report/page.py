@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import html
 import tomllib
 from typing import TYPE_CHECKING
 
-import numpy as np
 from ase.data import chemical_symbols
 from ase.formula import Formula
 
-from otf.errors import StoreError
 from otf.report.account import account_of, duration
-from otf.report.accuracy_plots import calibration_plot, parity_plot
-from otf.report.comparison import comparisons
-from otf.report.learning_plots import growth_plot, uncertainty_plot
-from otf.report.motion_plots import motion_plot, rdf_plot
-from otf.report.rdf import rdf_of_run
-from otf.report.style import CSS
-from otf.units import GPA
+from otf.report.comparison import comparisons, rmses
+from otf.report.cost import cost_of
+from otf.report.cost_section import cost_section
+from otf.report.data_section import data_section
+from otf.report.elements import cards, document, escape, folded, write_page
+from otf.report.learned_section import learned_section
+from otf.report.physics_section import physics_section
+from otf.report.ways import motion_of, ways_of
+from otf.store.schema import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from otf.configuration import Configuration
-    from otf.report.figure import Plot
-    from otf.store.entries import Retrain
+    from otf.report.comparison import Comparison
+    from otf.report.plan import Plan
     from otf.store.run_reader import RunView
 
-LAST_FITS = 12
 
-
-def write_report(view: RunView, path: Path) -> None:
+def write_report(view: RunView, path: Path, plan: Plan | None = None) -> None:
     """Write the page of a run, finished or not.
 
     Parameters
@@ -40,56 +37,44 @@ def write_report(view: RunView, path: Path) -> None:
     view
         The run; its frames are read from its folder.
     path
-        Of the HTML file; overwritten.
+        Of the HTML file; replaced in one piece.
+    plan
+        What the run was asked for; without it ramps are not marked and the coverage
+        is left out.
 
     Raises
     ------
     StoreError
         When the frames are damaged or the file cannot be written.
     """
-    write_page(path, report_html(view))
+    write_page(path, report_html(view, plan))
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write a page, or raise StoreError when that cannot be."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def report_html(view: RunView) -> str:
+def report_html(view: RunView, plan: Plan | None = None) -> str:
     """Return the page."""
     title = title_of(view.start.input_text)
     formula = formula_of(view.start.configuration)
     heading = title or formula or "Run"
+    frames = comparisons(view)
+    motion = motion_of(view, plan)
+    ways = ways_of(view, motion)
+    bound = None if plan is None else plan.spilling_bound
+    chapters = [
+        learned_section(view, frames, motion.parts),
+        data_section(view, ways, motion.parts, bound),
+        physics_section(view, motion),
+        cost_section(view, plan),
+    ]
     body = [
         f"<h1>{escape(heading)}</h1>",
         f'<p class="soft">{escape(subtitle(view, formula if title else ""))}</p>',
         verdict(view),
-        cards(key_numbers(view)),
-        *(figure(plot) for plot in plots(view)),
-        *tables(view),
-        *folded(view),
+        cards(key_numbers(view, frames, plan)),
+        *(chapter for chapter in chapters if chapter),
+        folded("Input file", view.start.input_text),
+        folded("Versions, seed and fingerprint", "\n".join(origins(view))),
     ]
     return document(heading, body)
-
-
-def document(title: str, body: Sequence[str]) -> str:
-    """Return a page that needs nothing else; the body is HTML."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-
-
-def escape(text: object) -> str:
-    """Return text that HTML shows as it is."""
-    return html.escape(str(text))
 
 
 def title_of(input_text: str) -> str:
@@ -147,186 +132,61 @@ def verdict(view: RunView) -> str:
     )
 
 
-def cards(numbers: Iterable[tuple[str, str, str]]) -> str:
-    """Return the cards of key numbers, each with its name, value and note."""
-    parts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
-        f"<small>{escape(note)}</small></dd></div>"
-        for name, value, note in numbers
-    )
-    return f'<dl class="numbers">{parts}</dl>'
-
-
-def key_numbers(view: RunView) -> Iterator[tuple[str, str, str]]:
+def key_numbers(
+    view: RunView, frames: Sequence[Comparison], plan: Plan | None
+) -> Iterator[tuple[str, str, str]]:
     """Yield name, value and note of every card."""
     a = account_of(view)
-    time = "" if np.isnan(a.picoseconds) else f"{a.picoseconds:.4g} ps"
-    yield "steps", f"{a.n_steps:,}", time
-    if not a.n_calls and not a.n_cached:
-        return
-    cached = f", {a.n_cached:,} more labels from the cache" if a.n_cached else ""
-    yield "reference calls", f"{a.n_calls:,}", f"{a.n_audits} of them audits{cached}"
-    yield "steps without the reference", f"{100.0 * a.bypassed:.4g} %", "of all steps"
-    fits = f", {duration(a.fit_seconds)} of fits" if a.fit_seconds > 0 else ""
-    yield (
-        "reference time",
-        duration(a.reference_seconds),
-        f"{duration(a.seconds_per_call)} a call{fits}",
-    )
-    faster = (
-        ""
-        if np.isnan(a.speed_up)
-        else f"at most {a.speed_up:.3g} times faster, predictions not counted"
-    )
-    yield "reference time saved", duration(a.saved_seconds), faster
+    planned = f" of {plan.n_steps:,}" if plan and plan.n_steps > a.n_steps else ""
+    time = "" if a.picoseconds != a.picoseconds else f"{a.picoseconds:.4g} ps"
+    moved = view.folder.path.name != SHARED
+    if moved:
+        yield "steps", f"{a.n_steps:,}{planned}", time
+    if a.n_calls or a.n_cached:
+        cached = f", {a.n_cached:,} more labels from the cache" if a.n_cached else ""
+        yield (
+            "reference calls",
+            f"{a.n_calls:,}",
+            f"{a.n_audits} of them audits{cached}",
+        )
+        if moved:
+            yield "without the reference", f"{100.0 * a.bypassed:.4g} %", "of all steps"
+        yield (
+            "reference time",
+            duration(a.reference_seconds),
+            f"{duration(a.seconds_per_call)} a call",
+        )
+    cost = cost_of(view, plan)
+    if cost is not None:
+        faster = (
+            f"{cost.speed_up:.3g} times faster than the reference alone"
+            if cost.speed_up == cost.speed_up
+            else f"{cost.atom_steps:,.0f} atom-steps a second"
+        )
+        yield "wall time", duration(cost.wall), faster
     if view.retrains:
         last = view.retrains[-1]
         yield (
-            "local reference environments",
+            "local references",
             f"{last.n_references:,}",
             f"from {last.n_frames:,} frames, {len(view.retrains)} fits",
         )
-    audits = [c for c in comparisons(view) if c.audit]
+    audits = [c for c in frames if c.audit]
     if audits:
-        errors = np.concatenate([np.ravel(c.forces - c.label_forces) for c in audits])
-        rmse = float(np.sqrt(np.nanmean(errors**2)))
-        yield "force error of audits", f"{rmse:.3g} eV/Å", "RMSE of components"
-    yield "roll-backs", str(len(view.rollbacks)), "to a trusted state"
+        force = rmses(audits)["forces"].value
+        yield "force error of audits", f"{force:.3g} eV/Å", "RMSE of components"
+    if a.n_calls:
+        yield "roll-backs", str(len(view.rollbacks)), "to a trusted state"
 
 
-def plots(view: RunView) -> Iterator[Plot]:
-    """Yield the figures that can be drawn."""
-    frames = comparisons(view)
-    first = view.start.configuration
-    n_atoms = 1 if first is None else first.n_atoms
-    last_stage = view.stages[-1] if view.stages else None
-    since = 0 if last_stage is None else last_stage.step
-    rdfs, n_frames = rdf_of_run(view.folder.frames, since=since)
-    drawn = (
-        uncertainty_plot(view),
-        growth_plot(view),
-        motion_plot(view, n_atoms),
-        parity_plot(frames),
-        calibration_plot(frames),
-        rdf_plot(rdfs, n_frames, "" if last_stage is None else last_stage.name),
-    )
-    yield from (plot for plot in drawn if plot is not None)
-
-
-def figure(plot: Plot) -> str:
-    """Return a figure with its heading and caption."""
-    title = escape(plot.title)
-    drawing = plot.svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
-    return (
-        f'<figure id="{plot.name}"><h2>{title}</h2>\n{drawing}\n'
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
-    )
-
-
-def tables(view: RunView) -> Iterator[str]:
-    """Yield the tables of failures, roll-backs and fits."""
-    if view.failures:
-        yield table(
-            "Structures without labels",
-            ("step", "called for", "folder", "why"),
-            [(f.step, f.reason, f.folder, f.text) for f in view.failures],
-            note="The reference gave no labels that can be trusted; the run went on "
-            "without them. Structures and outputs are in the folder quarantine.",
-        )
-    doubted = [(k, y) for k, y in enumerate(view.labels, start=1) if y.doubt]
-    if doubted:
-        yield table(
-            "Labels computed twice",
-            ("label", "energy (eV)", "what was doubted, and what came of it"),
-            [(k, f"{y.labels.energy:.6g}", y.doubt) for k, y in doubted],
-            note="They were far from what the model expected: a calculation that went "
-            "wrong, or matter that is new to the model.",
-        )
-    if view.rollbacks:
-        yield table(
-            "Roll-backs",
-            ("from step", "to step", "frames labelled", "reason"),
-            [(r.step, r.to_step, r.labelled, r.reason) for r in view.rollbacks],
-            note="A structure could not be trusted; the run went back, learned from "
-            "frames on the way, and went on with new noise.",
-        )
-    if view.retrains:
-        yield fits(view.retrains)
-
-
-def fits(retrains: Sequence[Retrain]) -> str:
-    """Return the table of the last fits."""
-    shown = retrains[-LAST_FITS:]
-    header = (
-        "step",
-        "frames",
-        "environments",
-        "energy RMSE (meV/atom)",
-        "force RMSE (eV/Å)",
-        "stress RMSE (GPa)",
-        "bounds in force",
-    )
-    rows = [
-        (
-            r.step,
-            r.n_frames,
-            r.n_references,
-            number(1000.0 * r.energy_rmse),
-            number(r.force_rmse),
-            number(r.stress_rmse / GPA),
-            "; ".join(r.clamps),
-        )
-        for r in shown
-    ]
-    note = "Errors on the frames the model was fitted to."
-    if skipped := len(retrains) - len(shown):
-        note += f" The {skipped} fits before are left out."
-    return table("Fits", header, rows, note=note)
-
-
-def number(value: float) -> str:
-    """Return three figures, or a dash for an unknown value."""
-    return f"{value:.3g}" if np.isfinite(value) else "–"
-
-
-def table(
-    title: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    *,
-    note: str = "",
-) -> str:
-    """Return a table; its last column is text."""
-
-    def cells(row: Sequence[object], tag: str) -> str:
-        last = len(row) - 1
-        return "".join(
-            f"<{tag}{' class=text' if k == last else ''}>{escape(value)}</{tag}>"
-            for k, value in enumerate(row)
-        )
-
-    lines = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return (
-        f'<section class="table"><h2>{escape(title)}</h2>'
-        f'<p class="soft">{escape(note)}</p><div class="scroll"><table><thead>'
-        f"<tr>{cells(header, 'th')}</tr></thead><tbody>\n{lines}\n</tbody></table>"
-        "</div></section>"
-    )
-
-
-def folded(view: RunView) -> Iterator[str]:
-    """Yield what is needed to make the run again: the input file and the versions."""
-    yield (
-        "<details><summary>Input file</summary>"
-        f"<pre>{escape(view.start.input_text)}</pre></details>"
-    )
-    lines = [f"{name} {version}" for name, version in view.start.versions.items()]
-    lines.append(f"seed {view.start.seed}")
+def origins(view: RunView) -> Iterator[str]:
+    """Yield what is needed to make the run again, besides its input file."""
+    for name, version in view.start.versions.items():
+        yield f"{name} {version}"
+    yield f"seed {view.start.seed}"
     if view.start.fingerprint:
-        lines.append(f"reference fingerprint {view.start.fingerprint}")
-    lines.extend(f"{mark} is {words}" for mark, words in view.descriptions.items())
-    lines.extend(f"resumed at step {resume.step}" for resume in view.resumes)
-    yield (
-        "<details><summary>Versions, seed and fingerprint</summary>"
-        f"<pre>{escape(chr(10).join(lines))}</pre></details>"
-    )
+        yield f"reference fingerprint {view.start.fingerprint}"
+    for mark, words in view.descriptions.items():
+        yield f"{mark} is {words}"
+    for resume in view.resumes:
+        yield f"resumed at step {resume.step}"

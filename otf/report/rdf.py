@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from otf.analysis.averages import jackknife
 from otf.analysis.rdf import (
     FARTHEST,
     WIDTH,
@@ -14,55 +15,24 @@ from otf.analysis.rdf import (
     pair_counts,
     species_pairs,
 )
-from otf.configuration import Configuration
 from otf.neighbors import NeighborList
-from otf.store.frames import after_step_of, frame_of, read_frame_records, system_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from otf.configuration import FloatArray
-    from otf.store.frames import Frame, System
+    from otf.configuration import Configuration, FloatArray, IntArray
 
 MAX_PAIRS = 2_000_000  # counted over all frames; keeps a report within seconds
 
 
 class Rdf(NamedTuple):
-    """g(r) of one pair of species: atomic numbers, (k,) angstrom, (k,)."""
+    """g(r) of one pair of species: atomic numbers, (k,) angstrom, (k,), its error."""
 
     first: int
     second: int
     distance: FloatArray
     g: FloatArray
-
-
-def spread_frames(
-    path: Path, *, since: int, limit: int = 100
-) -> tuple[System | None, list[Frame]]:
-    """Return at most ``limit`` valid frames from step ``since`` on, evenly spread.
-
-    The file is read once, and no more than twice that many frames are held.
-    """
-    system: System | None = None
-    kept: list[tuple[int, Frame]] = []
-    stride, index = 1, 0
-    for record in read_frame_records(path):
-        if record.kind == "system":
-            system = system_of(record)
-        elif record.kind == "invalid":
-            last = after_step_of(record)
-            kept = [(k, frame) for k, frame in kept if frame.step <= last]
-        elif record.kind == "frame":
-            frame = frame_of(record)
-            if frame.step >= since:
-                if index % stride == 0:
-                    kept.append((index, frame))
-                index += 1
-            if len(kept) > limit:
-                stride *= 2
-                kept = [(k, f) for k, f in kept if k % stride == 0]
-    return system, [frame for _, frame in kept]
+    error: FloatArray
 
 
 def radial_distribution(
@@ -73,7 +43,7 @@ def radial_distribution(
     Parameters
     ----------
     configurations
-        Periodic in three directions, all of the same atoms.
+        Periodic in three directions, all of the same atoms, in the order of time.
     width
         Of the bins, angstrom.
 
@@ -86,44 +56,41 @@ def radial_distribution(
     Notes
     -----
     g_ab(r) = V n_ab / (N_a N_b v), where n_ab is the number of ordered pairs in a shell
-    of volume v; an ideal gas of N atoms has 1 - 1/N.
+    of volume v; an ideal gas of N atoms has 1 - 1/N. Standard errors are those of a
+    jackknife over blocks of configurations.
     """
     cutoff = min(FARTHEST, *(half_width(c.cell) for c in configurations))
     edges = np.arange(0.0, cutoff + 1e-9, width)
     pairs = species_pairs(configurations[0].numbers)
-    sums = {pair: np.zeros(len(edges) - 1) for pair in pairs}
+    rows: dict[tuple[int, int], list[FloatArray]] = {pair: [] for pair in pairs}
     for c in configurations:
         found = pair_counts(c, edges, NeighborList(cutoff), pairs)
         for pair, counts in found.items():
-            sums[pair] += counts / ideal_counts(c, edges, pair)
+            rows[pair].append(counts / ideal_counts(c, edges, pair))
     middle = 0.5 * (edges[1:] + edges[:-1])
-    n = len(configurations)
-    return [Rdf(a, b, middle, sums[a, b] / n) for a, b in pairs]
+    return [Rdf(a, b, middle, *_mean(np.array(rows[a, b]))) for a, b in pairs]
 
 
-def rdf_of_run(path: Path, *, since: int) -> tuple[list[Rdf], int]:
-    """Return g(r) from step ``since`` on and the number of frames it is the mean of.
+def _mean(rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def mean(chosen: IntArray) -> FloatArray:
+        return np.asarray(rows[chosen].mean(axis=0))
+
+    return jackknife(len(rows), mean)
+
+
+def rdf_of_frames(configurations: Sequence[Configuration]) -> list[Rdf]:
+    """Return g(r) of as many frames as can be looked at in a moment.
 
     Nothing is returned for systems that are not periodic in three directions, which
     have no density, and for cells so small that no pair lies within half their width.
     """
-    if not path.is_file():
-        return [], 0
-    system, frames = spread_frames(path, since=since)
-    if system is None or not frames or not np.all(system.pbc):
-        return [], 0
-    cells = [frame.cell for frame in frames]
-    r = min(FARTHEST, *(half_width(cell) for cell in cells))
+    if not configurations or not np.all(configurations[0].pbc):
+        return []
+    r = min(FARTHEST, *(half_width(c.cell) for c in configurations))
     if r < 10 * WIDTH:
-        return [], 0
-    n_atoms = len(system.numbers)
-    volume = abs(float(np.linalg.det(cells[0])))
-    pairs_a_frame = n_atoms**2 * 4.19 * r**3 / volume
-    frames = frames[:: max(1, int(np.ceil(len(frames) * pairs_a_frame / MAX_PAIRS)))]
-    configurations = [
-        Configuration(system.numbers, f.positions, f.cell, system.pbc) for f in frames
-    ]
-    found = radial_distribution(configurations)
-    if not any(rdf.g.any() for rdf in found):
-        return [], 0
-    return found, len(frames)
+        return []
+    first = configurations[0]
+    pairs_a_frame = first.n_atoms**2 * 4.19 * r**3 / first.volume
+    stride = max(1, int(np.ceil(len(configurations) * pairs_a_frame / MAX_PAIRS)))
+    found = radial_distribution(configurations[::stride])
+    return found if any(rdf.g.any() for rdf in found) else []

@@ -8,7 +8,15 @@ import numpy as np
 
 from otf.analysis.errors import NAMES, SCALES
 from otf.analysis.held_out import KINDS, reliability_of, worst_energies, worst_forces
-from otf.report.page import cards, document, escape, figure, number, table, write_page
+from otf.report.elements import (
+    cards,
+    document,
+    escape,
+    figure,
+    number,
+    table,
+    write_page,
+)
 from otf.report.validation_plots import RMSES, UNITS, curve_plot, study_plots
 
 if TYPE_CHECKING:

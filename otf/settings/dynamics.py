@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from otf.settings.base import Count, Element, NotNegative, Positive, Section, by_number
+from otf.settings.base import (
+    Count,
+    Element,
+    NotNegative,
+    Positive,
+    Section,
+    Text,
+    by_number,
+)
 from otf.units import FS, GPA
 
 Triple = tuple[float, float, float]
@@ -95,6 +103,26 @@ def _by_axis(pressure: float | Triple) -> Triple:
     return x * GPA, y * GPA, z * GPA
 
 
+class Respa(Section):
+    """Two time steps; without this section there is one."""
+
+    inner_steps: Annotated[int, Field(ge=2, le=100)] = Field(
+        description="Short steps in one of `timestep_fs`, under the fast force alone.",
+        examples=[4],
+    )
+    fast: Text = Field(
+        default="baseline",
+        description='What gives the fast force: the "baseline", what a finished model '
+        'has "learned" beyond it, or the file of a cheaper model.',
+        examples=["cheap.h5"],
+    )
+
+    @property
+    def model(self) -> str | None:
+        """Return the file of the cheaper model, None when a part of the own is fast."""
+        return None if self.fast in ("baseline", "learned") else self.fast
+
+
 class Dynamics(Section):
     """The equations of motion."""
 
@@ -158,6 +186,10 @@ class Dynamics(Section):
         description="Temperature of the first velocities; without it that of the first "
         "stage.",
         examples=[300.0],
+    )
+    respa: Respa | None = Field(
+        default=None,
+        description="A long time step, and a short one for cheap forces.",
     )
     stages: Annotated[tuple[Stage, ...], Field(strict=False)] = Field(
         default=(),

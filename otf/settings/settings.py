@@ -187,6 +187,7 @@ def contradictions(settings: Settings) -> list[str]:
             else _coexistence(settings, settings.coexistence)
         ),
         *_stress(settings),
+        *_respa(settings),
     ]
 
 
@@ -309,6 +310,41 @@ def _stress(settings: Settings) -> list[str]:
         for key, is_unlearned in unlearned
         if is_unlearned
     ]
+
+
+def _respa(settings: Settings) -> list[str]:
+    """Return what two time steps contradict."""
+    respa, dynamics = settings.dynamics.respa, settings.dynamics
+    if respa is None:
+        return []
+    lines = []
+    if settings.coexistence is not None:
+        lines.append(
+            "respa does not go with [coexistence]: remove one of them (dynamics.respa)"
+        )
+    elif dynamics.moves_cell:
+        lines.append(
+            f'respa needs ensemble = "NVE" or "NVT", got ensemble = '
+            f'"{dynamics.ensemble}": remove it (dynamics.respa)'
+        )
+    if settings.device in ("gpu", "gpu-mixed"):
+        lines.append(
+            f'respa moves the atoms on the processor, got device = "{settings.device}":'
+            " remove one of them (dynamics.respa)"
+        )
+    known = settings.baseline
+    forces = (known.electrostatics, known.dispersion, known.calculator)
+    if respa.fast == "learned" and settings.is_learning:
+        lines.append(
+            'fast = "learned" needs a finished model, for one that learns is another '
+            "from fit to fit: give it (potential.model)"
+        )
+    elif respa.fast == "baseline" and settings.is_learning and not any(forces):
+        lines.append(
+            'fast = "baseline" needs electrostatics, dispersion or a calculator under '
+            "[baseline], or give the file of a cheaper model (dynamics.respa.fast)"
+        )
+    return lines
 
 
 def _dispersion(dispersion: Dispersion | None) -> list[str]:

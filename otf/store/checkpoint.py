@@ -155,8 +155,15 @@ class Checkpoints:
                     path.unlink(missing_ok=True)
 
 
-def load_newest(folder: RunFolder) -> Checkpoint | None:
-    """Return the newest whole checkpoint, without its model, for one who only looks.
+def load_newest(folder: RunFolder, *, with_model: bool = False) -> Checkpoint | None:
+    """Return the newest whole checkpoint for one who only looks.
+
+    Parameters
+    ----------
+    folder
+        Of the run, which may go on meanwhile.
+    with_model
+        Whether the arrays of the model are wanted, too.
 
     Raises
     ------
@@ -165,12 +172,12 @@ def load_newest(folder: RunFolder) -> Checkpoint | None:
     """
     before = folder.checkpoints()
     try:
-        found = _newest(folder, with_model=False)
+        found = _newest(folder, with_model=with_model)
     except StoreError:
         if folder.checkpoints() == before:
             raise
         # A live run has replaced the files while they were read.
-        found = _newest(folder, with_model=False)
+        found = _newest(folder, with_model=with_model)
     return None if found is None else found[1]
 
 

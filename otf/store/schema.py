@@ -82,6 +82,11 @@ class RunFolder:
         return self.path / "model.h5"
 
     @property
+    def fast_model(self) -> Path:
+        """Return the copy of the model that gives the fast force."""
+        return self.path / "fast.h5"
+
+    @property
     def report(self) -> Path:
         """Return the page about the run."""
         return self.path / "report.html"

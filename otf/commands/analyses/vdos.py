@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.analysis.vibrations import (
-    FEWEST_FRAMES,
-    PER_CM,
-    SEGMENTS,
-    THZ,
-    vibrations,
-)
-from otf.commands.analyses.inputs import (
-    PS,
-    add_interval,
-    add_trajectory,
-    interval_of,
-    motion_of,
-    symbols,
-)
+from otf.analysis.vibrations import PER_CM, vibrations
+from otf.commands.analyses.inputs import PS, symbols
 from otf.commands.analyses.outcome import Outcome, Quantity
-from otf.commands.fitting import count
-from otf.errors import InputError
+from otf.commands.analyses.spectra import (
+    SEEN,
+    add_spectrum,
+    folded,
+    named,
+    spectral_interval,
+    spectral_motion,
+)
 from otf.report.drawing import Curve, Lines
 
 if TYPE_CHECKING:
@@ -35,21 +28,11 @@ if TYPE_CHECKING:
     from otf.configuration import FloatArray
 
 LINE = "vibrational density of states and autocorrelation of velocities"
-SEEN: Final = 1e-3  # of the largest value; beyond it the picture ends
-FAST: Final = 0.8  # of the highest frequency frames can tell
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    add_trajectory(parser)
-    add_interval(parser)
-    parser.add_argument(
-        "--segments",
-        type=count,
-        default=SEGMENTS,
-        help="parts of the trajectory that are averaged; more give smaller errors and "
-        f"a coarser spectrum (default: {SEGMENTS})",
-    )
+    add_spectrum(parser)
 
 
 def analyse(arguments: argparse.Namespace) -> Outcome:
@@ -60,30 +43,11 @@ def analyse(arguments: argparse.Namespace) -> Outcome:
     InputError
         When velocities, times or frames are missing.
     """
-    path = arguments.trajectory
-    motion = motion_of(path, arguments.frames, fewest=2 * FEWEST_FRAMES)
-    try:
-        # Before the times: without velocities they would be asked for in vain.
-        interval = 1.0
-        if motion.velocities is not None:
-            interval = interval_of(
-                motion, path, arguments.interval_fs, arguments.frames
-            )
+    motion = spectral_motion(arguments)
+    with named(arguments.trajectory):
+        interval = spectral_interval(motion, arguments)
         found = vibrations(motion, interval, n_segments=arguments.segments)
-    except InputError as error:
-        text = str(error)
-        msg = text if text.startswith(str(path)) else f"{path}: {text}"
-        raise InputError(msg) from error
     dos, spread = found.total
-    highest = 0.5 / interval / THZ
-    notes = []
-    fast = found.frequency > FAST * highest
-    if dos[fast].sum() > SEEN * dos.sum():
-        notes.append(
-            f"there is weight up to {highest:.3g} THz, the fastest that frames "
-            f"{1e3 * interval / PS:g} fs apart can tell: faster vibrations may be "
-            "folded in, store more frames"
-        )
     moment, uncertainty = _mean_frequency(found.frequency, dos, spread)
     return Outcome(
         quantities=[
@@ -93,7 +57,7 @@ def analyse(arguments: argparse.Namespace) -> Outcome:
         ],
         tables={"dos": _spectrum(found), "vacf": _correlation(found)},
         panels=_panels(found),
-        notes=notes,
+        notes=folded(found.frequency, dos, interval),
     )
 
 

@@ -1,0 +1,165 @@
+"""What a prediction is worth: the screen of every step, and exact deviations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from otf.learning.expectation import MINIMUM_FRAMES, Expectation
+from otf.learning.policy import Assessment, Reason
+from otf.learning.screen import Screen
+
+if TYPE_CHECKING:
+    from otf.configuration import Configuration, IntArray
+    from otf.descriptors.interface import Environments
+    from otf.learning.calibration import Calibration
+    from otf.learning.events import Decision
+    from otf.learning.policy import Policy, Rules
+    from otf.learning.stress import StressErrors
+    from otf.models.bayesian_linear import BayesianLinear
+    from otf.potential import Prediction, Uncertainty
+
+
+class Judge:
+    """Errors of predictions as the model knows them, corrected by labels seen so far.
+
+    Parameters
+    ----------
+    model
+        Whose posterior is asked.
+    policy
+        Whose threshold errors are compared with.
+    rules
+        When the exact deviations are worth their cost.
+    calibration, stress
+        Of forces and of the stress; walkers that learn together share them.
+    """
+
+    def __init__(
+        self,
+        model: BayesianLinear,
+        *,
+        policy: Policy,
+        rules: Rules,
+        calibration: Calibration,
+        stress: StressErrors,
+    ) -> None:
+        self.model = model
+        self.policy = policy
+        self.rules = rules
+        self.calibration = calibration
+        self.stress = stress
+        self.screen = Screen(rules)
+
+    def beside(self) -> Judge:
+        """Return the judge of another walker: all is shared but the screen."""
+        return Judge(
+            self.model,
+            policy=self.policy,
+            rules=self.rules,
+            calibration=self.calibration,
+            stress=self.stress,
+        )
+
+    def expected(self, prediction: Prediction) -> Prediction:
+        """Return a screened prediction with the error its screen lets one expect."""
+        known = screen_of(prediction)
+        return replace(
+            prediction, uncertainty=replace(known, error=self.screen.expects(known))
+        )
+
+    def uncertainty(
+        self, c: Configuration, screen: Uncertainty, *, step: int, since_label: int
+    ) -> Uncertainty:
+        """Return the screen; where it flags, better measures, then the exact ones."""
+        flags = self.screen.flags
+        if not flags(screen, step=step, since_label=since_label):
+            return replace(screen, error=self.screen.expects(screen))
+        environments = self.model.describe(c)
+        if screen.spilling.max(initial=0.0) > self.rules.max_spilling:
+            # It is an upper bound, and not seldom a loose one.
+            full = self.model.local_uncertainty(environments)
+            if not flags(full, step=step, since_label=since_label):
+                return replace(full, error=self.screen.expects(screen))
+        return self.exact(c, environments)
+
+    def exact(
+        self, c: Configuration, environments: Environments | None = None
+    ) -> Uncertainty:
+        """Return the exact deviations with their calibrated errors e_i."""
+        exact = self.model.force_uncertainty(c, environments)
+        if exact.forces is None:
+            return exact
+        errors = exact.forces
+        if self.policy.calibrated:
+            errors = self.calibration.errors(c.numbers, exact.forces)
+        error = max(float(errors.max(initial=0.0)), self._of_stress(exact))
+        return replace(exact, errors=errors, error=error)
+
+    def assess(
+        self, uncertainty: Uncertainty, screen: Uncertainty, step: int
+    ) -> Assessment:
+        """Return what is compared with the threshold; the screen learns from it."""
+        threshold = self.policy.threshold
+        assessment = Assessment(
+            uncertainty.errors,
+            uncertainty.spilling,
+            threshold,
+            self._of_stress(uncertainty),
+        )
+        if uncertainty.errors is not None:
+            self.screen.learn(
+                uncertainty,
+                cheap=screen,
+                error=assessment.error,
+                threshold=threshold,
+                step=step,
+            )
+        return assessment
+
+    def expectation(self, c: Configuration, before: Prediction) -> Expectation | None:
+        """Return what the model expects of a label, None where it is no judge."""
+        known = before.uncertainty
+        if known is None or known.forces is None:
+            return None
+        if self.model.n_frames < MINIMUM_FRAMES or self.model.composition_warning(c):
+            return None
+        errors = self.calibration.errors(c.numbers, known.forces)
+        return Expectation.of(before, errors, self.model.training.noise)
+
+    def learn(self, decision: Decision) -> IntArray | None:
+        """Calibrate with a labelled prediction.
+
+        Returns
+        -------
+        IntArray or None
+            Atoms it offers as local references; None where all are offered, since
+            nothing was known of their errors.
+        """
+        before, labels = decision.before, decision.labels
+        if before is None or before.uncertainty is None:
+            return None
+        known = before.uncertainty
+        assert known.forces is not None  # labelled steps are evaluated exactly
+        audit = decision.reason is Reason.AUDIT
+        self.calibration.add(
+            decision.configuration.numbers,
+            labels.forces - before.forces,
+            known.forces,
+            audit=audit,
+        )
+        self.stress.learn(labels.stress - before.stress, known.stress, audit=audit)
+        assessment = Assessment(known.errors, known.spilling, decision.threshold)
+        return np.flatnonzero(assessment.candidates(self.rules))
+
+    def _of_stress(self, exact: Uncertainty) -> float:
+        """Return what the error of the stress counts for, in eV/angstrom."""
+        return self.stress.counted(exact.stress, self.policy)
+
+
+def screen_of(prediction: Prediction) -> Uncertainty:
+    """Return the uncertainty of a prediction that was screened."""
+    assert prediction.uncertainty is not None  # it was screened
+    return prediction.uncertainty
