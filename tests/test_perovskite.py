@@ -66,7 +66,7 @@ def test_forces_and_virial_are_the_gradient(tilting, calculator):
 def test_a_rigid_tilt_has_the_energy_of_its_bridges(tilting):
     """The double well alone: least where s = 1 - cos(2 tilt) is that at rest."""
     rest, bend = 0.025, 0.8
-    none = dict.fromkeys(("bond_depth", "angle", "shell", "cage_depth"), 0.0)
+    none = dict.fromkeys(("bond_depth", "edge_depth", "shell", "cage_depth"), 0.0)
     bridges = tilting.TiltingPerovskite(bend=bend, bend_at_rest=rest, **none)
 
     def energy(tilt):  # of a cell: two of its three corners are bent
@@ -85,10 +85,29 @@ def test_tilts_in_antiphase_make_the_deepest_well(tilting, calculator):
         c = Configuration.from_atoms(tilting.crystal(tilt, **options))
         return calculator.evaluate(c)[0] / 8.0
 
-    straight = energy(0.0, edges=(6.22, 6.22, 6.22))
+    straight = energy(0.0, edges=(6.22, 6.22, 6.34))
     tilted = min(energy(t) for t in (6.0, 7.0, 8.0))
     assert straight - tilted > 0.02  # eV, about kT at 250 K
     assert min(energy(t, in_phase=True) for t in (6.0, 7.0, 8.0)) > tilted + 0.01
+
+
+def test_the_stretched_crystal_tilts_about_z_alone(tilting, calculator):
+    """A frozen tilt of the straight crystal costs energy about x, and gains about z."""
+
+    def energy(angle, axis):
+        atoms = tilting.crystal(0.0, edges=(6.22, 6.22, 6.34))
+        lead = atoms.positions[atoms.numbers == 82]
+        for i in np.flatnonzero(atoms.numbers == 53):
+            bond = atoms.positions[i] - lead[i // 5]
+            sign = (-1) ** int(
+                np.round(2.0 * lead[i // 5] / atoms.cell.lengths()).sum()
+            )
+            turn = sign * np.radians(angle) * np.eye(3)[axis]
+            atoms.positions[i] += np.cross(turn, bond)
+        return calculator.evaluate(Configuration.from_atoms(atoms))[0] / 8.0
+
+    assert energy(4.0, axis=2) < energy(0.0, axis=2) - 0.005
+    assert energy(4.0, axis=0) > energy(0.0, axis=0) + 0.005
 
 
 def test_other_elements_are_refused(tilting, calculator):

@@ -3,13 +3,15 @@
 The crystal is made for its transition, not for caesium lead iodide, whose masses and
 distances it has:
 
-- B-X bonds (Morse) and X-B-X angles, k/2 [cos(1 + cos)]^2, at rest at 90 and 180
-  degrees, make stiff octahedra;
+- B-X bonds and X-X edges (both Morse) make stiff octahedra;
 - the B-X-B bridge of two octahedra prefers to be bent: with s = 1 + cos of its angle
   its energy is a s (s/2 s_0 - 1), a double well in the tilt;
 - X-X repulsion (exponential), strongest where neighbouring layers tilt in phase, so
   that they tilt in antiphase;
 - A-X pairs (Morse) hold A in its cage.
+
+Tilts about x and y shorten the crystal along z: stretched along z and held there, it
+tilts about z alone, one way or the other.
 
 Bonds fade out between INNER and OUTER, pairs end with energy and force at CUTOFF.
 """
@@ -36,7 +38,7 @@ A, B, X = 0, 1, 2
 SPECIES: Final = {55: A, 82: B, 53: X}
 INNER, OUTER = 4.2, 5.2  # angstrom, of a bond B-X in an angle
 CUTOFF = 7.0  # angstrom, of pairs
-EDGES = (6.14, 6.14, 6.26)  # angstrom, of one octahedron, near those at rest
+EDGES = (6.14, 6.14, 6.34)  # angstrom, of one octahedron: near rest, and stretched
 
 
 class Strengths(NamedTuple):
@@ -45,10 +47,12 @@ class Strengths(NamedTuple):
     bond_depth: float = 3.0
     bond_decay: float = 1.5
     bond_length: float = 3.1
-    angle: float = 1.5
+    edge_depth: float = 0.07
+    edge_decay: float = 1.5
+    edge_length: float = 4.38
     bend: float = 0.8
     bend_at_rest: float = 0.025
-    shell: float = 0.11
+    shell: float = 0.07
     shell_radius: float = 5.75
     shell_width: float = 1.15
     cage_depth: float = 0.15
@@ -88,9 +92,10 @@ def pair(a, b, r, t):
     if a == B and b == X:
         return morse(r, t.bond_depth, t.bond_decay, t.bond_length)
     if a == X:
+        e, slope = morse(r, t.edge_depth, t.edge_decay, t.edge_length)
         x = (r - t.shell_radius) / t.shell_width
         y = max(0.0, 1.0 - x * x)
-        return t.shell * y**3, -6.0 * t.shell * x * y * y / t.shell_width
+        return e + t.shell * y**3, slope - 6.0 * t.shell * x * y * y / t.shell_width
     if b == X:
         return morse(r, t.cage_depth, t.cage_decay, t.cage_length)
     return 0.0, 0.0
@@ -129,30 +134,25 @@ def add_pairs(first, neighbor, vector, distance, kinds, t, gradients):
 
 
 @njit(cache=True)
-def add_angles(first, neighbor, vector, distance, kinds, t, gradients):
-    """Return the energy of the angles X-B-X and B-X-B; add its gradients."""
+def add_bridges(first, neighbor, vector, distance, kinds, t, gradients):
+    """Return the energy of the bridges B-X-B; add its gradients."""
     energy = 0.0
     for i in range(len(first) - 1):
-        if kinds[i] == A:
+        if kinds[i] != X:
             continue
-        other = X if kinds[i] == B else B
         for p in range(first[i], first[i + 1]):
-            if kinds[neighbor[p]] != other or distance[p] >= OUTER:
+            if kinds[neighbor[p]] != B or distance[p] >= OUTER:
                 continue
             for q in range(first[i], p):
-                if kinds[neighbor[q]] != other or distance[q] >= OUTER:
+                if kinds[neighbor[q]] != B or distance[q] >= OUTER:
                     continue
                 r, s = distance[p], distance[q]
                 c = 0.0
                 for k in range(3):
                     c += vector[p, k] * vector[q, k]
                 c /= r * s
-                if other == X:
-                    e = 0.5 * t.angle * (c * (1.0 + c)) ** 2
-                    slope = t.angle * c * (1.0 + c) * (1.0 + 2.0 * c)
-                else:
-                    e = t.bend * (1.0 + c) * (0.5 * (1.0 + c) / t.bend_at_rest - 1.0)
-                    slope = t.bend * ((1.0 + c) / t.bend_at_rest - 1.0)
+                e = t.bend * (1.0 + c) * (0.5 * (1.0 + c) / t.bend_at_rest - 1.0)
+                slope = t.bend * ((1.0 + c) / t.bend_at_rest - 1.0)
                 f, f_slope = fading(r)
                 g, g_slope = fading(s)
                 energy += e * f * g
@@ -207,7 +207,7 @@ class TiltingPerovskite(Calculator):
         listed = pairs.first, pairs.neighbor, pairs.vector
         gradients = np.zeros_like(pairs.vector)
         known = (*listed, pairs.distance, kinds, self.strengths, gradients)
-        energy = add_pairs(*known) + add_angles(*known)
+        energy = add_pairs(*known) + add_bridges(*known)
         forces, virial = np.zeros((c.n_atoms, 3)), np.zeros(6)
         collect(*listed, gradients, forces, virial)
         return energy, forces, virial

@@ -1,16 +1,18 @@
 """The tilting transition of the model perovskite, by itself and as it was learned.
 
     export PYTHONPATH=examples/perovskite
-    python examples/perovskite/transition.py WORK reference [--repeat 2] [--only 240]
-    python examples/perovskite/transition.py WORK learned --model MODEL [--repeat 2]
+    python examples/perovskite/transition.py WORK reference [--repeat 2 2 1] [--seed 1]
+    python examples/perovskite/transition.py WORK learned --model MODEL [--seed 1]
     python examples/perovskite/transition.py WORK ramp
-    python examples/perovskite/transition.py WORK verdict [--repeat 2] [--run RUN]
+    python examples/perovskite/transition.py WORK verdict [--run RUN]
 
 `reference`  the simulations of production.toml, with the reference in place of a model.
 `learned`    the same by `otf-md sweep` with a model, and how wrong its forces are.
+             Both take the seeds of the file one by one: `--seed` makes those of one.
 `ramp`       the heating and cooling of input.toml, by the reference.
-`verdict`    tilts against temperature, T_c and beta of both, and a picture, with the
-             ramp beside the run that learned. Needs the extra `analysis`.
+`verdict`    tilts against temperature, T_c and beta of both, of all sizes that are
+             there, and a picture, with the ramp beside the run that learned. Needs the
+             extra `analysis`.
 
 Every simulation is kept in WORK as it ends, and is not made twice.
 """
@@ -18,16 +20,17 @@ Every simulation is kept in WORK as it ends, and is not made twice.
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 import sys
 import time
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tilting import TiltingPerovskite
+from tilting import EDGES, TiltingPerovskite
 
 from otf.analysis.averages import Mean, mean_of
 from otf.analysis.critical import FEWEST, fit_critical
@@ -55,12 +58,13 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LEAD, IODINE = 82, 53
+REPEAT = (2, 2, 1)
 FRAMES = 10  # steps between two
 LABELLED = 40  # frames between two that both are asked for
 PARTS = 26  # of a ramp, a mean of each
 SETTLED = 0.2  # share of a simulation that means leave out
 ORDERED = (
-    0.25  # of the squared tilt at the lowest temperature: what the law is fitted to
+    0.3  # of the squared tilt at the lowest temperature: what the law is fitted to
 )
 KINDS = ("reference", "learned")
 PRECISE = {"critical_temperature": 5.0, "beta": 0.03}  # K, errors a verdict needs
@@ -92,18 +96,20 @@ class Simulated:
     Attributes
     ----------
     temperature : K, of the thermostat
+    seed : of the thermostat
     order : (T, 3) degrees, mean tilts about the axes, alternating in all directions
     edges : (T, 3) angstrom, of the cell of one octahedron
     """
 
     temperature: float
+    seed: int
     order: FloatArray
     edges: FloatArray
 
     def settled(self) -> Simulated:
         """Return the part that means are of."""
         kept = slice(int(SETTLED * len(self.order)), None)
-        return Simulated(self.temperature, self.order[kept], self.edges[kept])
+        return replace(self, order=self.order[kept], edges=self.edges[kept])
 
     def save(self, path: Path) -> None:
         """Write the simulation; it is whole or absent."""
@@ -115,7 +121,12 @@ class Simulated:
     def load(cls, path: Path) -> Simulated:
         """Read a simulation."""
         with np.load(path) as data:
-            return cls(float(data["temperature"]), data["order"], data["edges"])
+            return cls(
+                float(data["temperature"]),
+                int(data["seed"]),
+                data["order"],
+                data["edges"],
+            )
 
 
 def parity(tilts: Tilts) -> IntArray:
@@ -131,25 +142,45 @@ def parity(tilts: Tilts) -> IntArray:
     return signs
 
 
-def simulated(motion: Motion, temperature: float) -> Simulated:
+def simulated(motion: Motion, temperature: float, seed: int) -> Simulated:
     """Return the order parameter and the edges along a trajectory."""
     tilts = octahedral_tilts(motion, LEAD, IODINE)
     signs = parity(tilts)
     order = np.einsum("m,tmk->tk", signs, tilts.angles) / len(signs)
-    copies = round(len(signs) ** (1 / 3))
-    edges = np.linalg.norm(motion.cells, axis=2) / copies
-    return Simulated(temperature, order, edges)
+    edges = np.linalg.norm(motion.cells, axis=2)
+    return Simulated(temperature, seed, order, edges / np.round(edges[0] / EDGES))
 
 
-def written(work: Path, name: str, repeat: int, potential: dict[str, str]) -> Path:
+@dataclass(frozen=True)
+class Size:
+    """Copies of the 40 atoms along the edges, and the seed of all seeds that is made.
+
+    Attributes
+    ----------
+    repeat : (3,)
+    seed : None where all are
+    """
+
+    repeat: tuple[int, int, int]
+    seed: int | None
+
+    @property
+    def n_atoms(self) -> int:
+        """Return the number of atoms."""
+        return 40 * math.prod(self.repeat)
+
+
+def written(work: Path, name: str, size: Size, potential: dict[str, str]) -> Path:
     """Return the input of production.toml for a size and a potential."""
     data = tomllib.loads((HERE / "production.toml").read_text())
     data["structure"] |= {
         "file": str(HERE.resolve() / data["structure"]["file"]),
-        "repeat": [repeat] * 3,
+        "repeat": list(size.repeat),
     }
     del data["potential"]
     data |= potential
+    if size.seed is not None:
+        data["sweep"]["seeds"] = [size.seed]
     data["output"] = {"directory": name, "trajectory_interval": FRAMES}
     path = work / f"{name}.toml"
     path.write_text(plain_input(data))
@@ -173,32 +204,34 @@ def exact(settings: Settings, temperature: float = np.nan) -> Simulated:
     motion = Motion(
         c.numbers, start.masses, c.pbc, np.array(positions), np.array(cells)
     )
-    return simulated(motion, temperature)
+    return simulated(motion, temperature, settings.seed)
 
 
-def run_reference(work: Path, repeat: int, only: float | None) -> None:
+def run_reference(work: Path, size: Size) -> None:
     """Make what is missing of the simulations by the reference."""
-    name = f"reference-{repeat}"
+    name = f"reference-{size.n_atoms}"
     calculator = {"reference": {"calculator": "tilting:TiltingPerovskite"}}
-    settings = load_settings(written(work, name, repeat, calculator))
+    settings = load_settings(written(work, name, size, calculator))
     for member in members_of(settings):
         path = work / f"{name}-{member.name}.npz"
-        if path.exists() or only not in (None, member.temperature_K):
+        if path.exists():
             continue
         begin = time.process_time()
         exact(member.settings, member.temperature_K).save(path)
         print(f"{path.name}: {time.process_time() - begin:.0f} s", flush=True)
 
 
-def run_learned(work: Path, repeat: int, model: Path) -> None:
+def run_learned(work: Path, size: Size, model: Path) -> None:
     """Make what is missing of the simulations by a model; print its errors."""
-    name = f"learned-{repeat}"
-    path = written(work, name, repeat, {"potential": {"model": str(model.resolve())}})
+    name = f"learned-{size.n_atoms}"
+    folder = name if size.seed is None else f"{name}-{size.seed}"
+    path = written(work, folder, size, {"potential": {"model": str(model.resolve())}})
     command = [sys.executable, "-m", "otf.cli", "sweep", str(path), "--jobs", "1"]
     subprocess.run(command, check=True)
     for member in members_of(load_settings(path)):
-        motion = read_motion(work / name / member.name)
-        simulated(motion, member.temperature_K).save(work / f"{name}-{member.name}.npz")
+        motion = read_motion(work / folder / member.name)
+        known = simulated(motion, member.temperature_K, member.settings.seed)
+        known.save(work / f"{name}-{member.name}.npz")
         print(f"{member.name}: {errors(motion, model)}", flush=True)
 
 
@@ -231,51 +264,55 @@ class Transition:
 
     Attributes
     ----------
+    kind : one of KINDS
+    n_atoms : of the cell
     temperatures : (k,) K
-    squares, square_errors : (k,) degrees^2, of the staggered tilt, |R|^2
-    strains, strain_errors : (k,) of the edge along the largest tilt against the others
+    squares, square_errors : (k,) degrees^2, of the staggered tilt about z
+    edges, edge_errors : (k,) angstrom, of the free edges of an octahedron
     fit : of the squares where the crystal is ordered
+    widened : factor by which the errors of the squares were widened for it
     """
 
+    kind: str
+    n_atoms: int
     temperatures: FloatArray
     squares: FloatArray
     square_errors: FloatArray
-    strains: FloatArray
-    strain_errors: FloatArray
+    edges: FloatArray
+    edge_errors: FloatArray
     fit: CriticalFit
+    widened: float
+
+    @property
+    def name(self) -> str:
+        """Return how it is called in a picture."""
+        return f"{self.kind}, {self.n_atoms} atoms"
 
 
-def strain(edges: FloatArray, order: FloatArray) -> FloatArray:
-    """Return c / a - 1 (T,), c being the edge about which the tilt is largest."""
-    which = np.abs(order).argmax(axis=1)
-    c = np.take_along_axis(edges, which[:, None], axis=1)[:, 0]
-    return c / (0.5 * (edges.sum(axis=1) - c)) - 1.0
-
-
-def transition(work: Path, kind: str, repeat: int) -> Transition | None:
+def transition(work: Path, kind: str, n_atoms: int) -> Transition | None:
     """Return what the simulations that are there say; None where they are too few."""
     runs: dict[float, list[Simulated]] = {}
-    for path in work.glob(f"{kind}-{repeat}-*.npz"):
+    for path in work.glob(f"{kind}-{n_atoms}-*.npz"):
         run = Simulated.load(path)
         runs.setdefault(run.temperature, []).append(run)
-    squares: list[Mean] = []
-    strains: list[Mean] = []
-    for temperature in sorted(runs):
-        settled = [run.settled() for run in runs[temperature]]
-        squares.append(together([mean_of((r.order**2).sum(axis=1)) for r in settled]))
-        strains.append(together([mean_of(strain(r.edges, r.order)) for r in settled]))
     if len(runs) < FEWEST:
         return None
+    squares: list[Mean] = []
+    edges: list[Mean] = []
+    for temperature in sorted(runs):
+        settled = [run.settled() for run in runs[temperature]]
+        squares.append(together([mean_of(r.order[:, 2] ** 2) for r in settled]))
+        edges.append(together([mean_of(r.edges[:, :2].mean(axis=1)) for r in settled]))
     t = np.array(sorted(runs))
     y, dy = (np.array([getattr(m, n) for m in squares]) for n in ("value", "error"))
-    s, ds = (np.array([getattr(m, n) for m in strains]) for n in ("value", "error"))
+    a, da = (np.array([getattr(m, n) for m in edges]) for n in ("value", "error"))
     ordered = y > ORDERED * y[0]
     try:
-        fit = fit_critical(t[ordered], y[ordered], dy[ordered])
+        fit, widened = fitted(t[ordered], y[ordered], dy[ordered])
     except InputError as error:
-        print(f"{kind}: {error}")
+        print(f"{kind}, {n_atoms} atoms: {error}")
         return None
-    return Transition(t, y, dy, s, ds, fit)
+    return Transition(kind, n_atoms, t, y, dy, a, da, fit, widened)
 
 
 def together(replicas: Sequence[Mean]) -> Mean:
@@ -286,52 +323,82 @@ def together(replicas: Sequence[Mean]) -> Mean:
     return Mean(value, float(error), sum(m.n_independent for m in replicas))
 
 
-def judge(work: Path, repeat: int, run: Path | None) -> None:
-    """Print the transitions of both, and draw them."""
-    found = {}
-    for kind in KINDS:
-        known = transition(work, kind, repeat)
-        if known is None:
-            print(f"{kind}: too few simulations of {40 * repeat**3} atoms in {work}")
-            continue
-        found[kind] = known
-        print(f"{kind}, {40 * repeat**3} atoms")
-        for row in zip(
-            known.temperatures,
-            known.squares,
-            known.square_errors,
-            known.strains,
-            known.strain_errors,
-            strict=True,
-        ):
-            print(
-                "  {:5.0f} K  {:6.2f} +- {:5.2f} deg^2  {:7.4f} +- {:.4f}".format(*row)
-            )
-        fit = known.fit
-        print(
-            f"  T_c {fit.critical_temperature.value:.1f} +- "
-            f"{fit.critical_temperature.error:.1f} K, beta {fit.beta.value:.3f} +- "
-            f"{fit.beta.error:.3f}, probability {fit.probability:.2f}"
-        )
-    if len(found) == len(KINDS):
-        reference, learned = (found[kind] for kind in KINDS)
-        for name, needed in PRECISE.items():
-            a, b = (getattr(known.fit, name) for known in (learned, reference))
-            away = (a.value - b.value) / float(np.hypot(a.error, b.error))
-            precise = max(a.error, b.error) < needed
-            verdict = "equal" if abs(away) < DIFFERENT else "not equal"
-            print(
-                f"{name}: {away:+.2f} combined standard errors apart, "
-                + (verdict if precise else f"no verdict: an error exceeds {needed:g}")
-            )
-        off = (learned.squares - reference.squares) / np.hypot(
-            learned.square_errors, reference.square_errors
-        )
-        print("squared tilts, in combined standard errors:", np.round(off, 1))
+def fitted(t: FloatArray, y: FloatArray, dy: FloatArray) -> tuple[CriticalFit, float]:
+    """Return the fit, and by how much the errors were widened for it.
+
+    Where the law scatters more than its errors allow, they are widened until the chi
+    square is that of its degrees of freedom: the law is not exact in a finite cell.
+    """
+    fit = fit_critical(t, y, dy)
+    widened = np.sqrt(fit.chi_square / max(len(t) - 3, 1))
+    if widened <= 1.0:
+        return fit, 1.0
+    return fit_critical(t, y, widened * dy), float(widened)
+
+
+def judge(work: Path, size: Size, run: Path | None) -> None:
+    """Print the transitions of both and of all sizes, and draw them."""
+    sizes = {(p.name.split("-")[0], int(p.name.split("-")[1])) for p in made(work)}
+    known = [transition(work, *which) for which in sorted(sizes, key=str, reverse=True)]
+    found = [k for k in known if k is not None]
+    for k in found:
+        told(k)
+    pair = [
+        k
+        for kind in KINDS
+        for k in found
+        if (k.kind, k.n_atoms) == (kind, size.n_atoms)
+    ]
+    if len(pair) == len(KINDS):
+        compare(*pair)
+    else:
+        print(f"too few simulations of {size.n_atoms} atoms in {work} for a verdict")
     if found:
         panels = [*means(found), *ramps(work, run)]
         picture = drawn(panels, columns=len(panels))
-        (work / f"transition-{repeat}.png").write_bytes(picture["png"])
+        (work / "transition.png").write_bytes(picture["png"])
+
+
+def made(work: Path) -> list[Path]:
+    """Return the simulations that are there."""
+    return [path for kind in KINDS for path in work.glob(f"{kind}-*K-*.npz")]
+
+
+def told(known: Transition) -> None:
+    """Print a transition."""
+    print(known.name)
+    for row in zip(
+        known.temperatures,
+        known.squares,
+        known.square_errors,
+        known.edges,
+        known.edge_errors,
+        strict=True,
+    ):
+        print("  {:5.0f} K  {:6.2f} +- {:5.2f} deg^2  {:7.4f} +- {:.4f} A".format(*row))
+    fit = known.fit
+    print(
+        f"  T_c {fit.critical_temperature.value:.1f} +- "
+        f"{fit.critical_temperature.error:.1f} K, beta {fit.beta.value:.3f} +- "
+        f"{fit.beta.error:.3f}, errors of the points times {known.widened:.2f}"
+    )
+
+
+def compare(reference: Transition, learned: Transition) -> None:
+    """Print whether two transitions are equal."""
+    for name, needed in PRECISE.items():
+        a, b = (getattr(known.fit, name) for known in (learned, reference))
+        away = (a.value - b.value) / float(np.hypot(a.error, b.error))
+        precise = max(a.error, b.error) < needed
+        verdict = "equal" if abs(away) < DIFFERENT else "not equal"
+        print(
+            f"{name}: {away:+.2f} combined standard errors apart, "
+            + (verdict if precise else f"no verdict: an error exceeds {needed:g}")
+        )
+    off = (learned.squares - reference.squares) / np.hypot(
+        learned.square_errors, reference.square_errors
+    )
+    print("squared tilts, in combined standard errors:", np.round(off, 1))
 
 
 def ramps(work: Path, run: Path | None) -> list[Lines]:
@@ -340,7 +407,7 @@ def ramps(work: Path, run: Path | None) -> list[Lines]:
     if (work / "ramp.npz").exists():
         known["reference"] = Simulated.load(work / "ramp.npz").order
     if run is not None:
-        known["learning"] = simulated(read_motion(run), np.nan).order
+        known["learning"] = simulated(read_motion(run), np.nan, 1).order
     if not known:
         return []
     schedule = build_schedule(load_settings(HERE / "input.toml"))
@@ -350,7 +417,7 @@ def ramps(work: Path, run: Path | None) -> list[Lines]:
         t = np.array(
             [schedule.target(int(k * step)).temperature for k in range(len(order))]
         )
-        square = (order**2).sum(axis=1)
+        square = order[:, 2] ** 2
         parts = [np.array_split(values, PARTS) for values in (t, square)]
         t, square = (np.array([part.mean() for part in group]) for group in parts)
         half = PARTS // 2
@@ -367,22 +434,21 @@ def ramps(work: Path, run: Path | None) -> list[Lines]:
     ]
 
 
-def means(found: dict[str, Transition]) -> list[Lines]:
-    """Return tilts and strains against temperature."""
-    tilts, strains = [], []
-    for k, (kind, known) in enumerate(found.items()):
+def means(found: Sequence[Transition]) -> list[Lines]:
+    """Return tilts and edges against temperature."""
+    tilts, edges = [], []
+    for k, known in enumerate(found):
         t = known.temperatures
         error = known.square_errors
-        tilts.append(Curve(kind, t, known.squares, error, form="points", color=k))
+        tilts.append(Curve(known.name, t, known.squares, error, form="points", color=k))
         fine = np.linspace(t.min(), t.max(), 400)
         tilts.append(Curve("", fine, known.fit.value(fine), color=k))
-        error = known.strain_errors
-        rise = 100.0 * known.strains
-        strains.append(Curve(kind, t, rise, 100.0 * error, form="points"))
+        error = known.edge_errors
+        edges.append(Curve(known.name, t, known.edges, error, form="points"))
     axis = "temperature (K)"
     return [
         Lines(axis, "squared tilt (degrees²)", tilts, from_zero=True),
-        Lines(axis, "c / a - 1 (%)", strains),
+        Lines(axis, "free edge of an octahedron (Å)", edges),
     ]
 
 
@@ -391,8 +457,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("task", choices=("reference", "learned", "ramp", "verdict"))
-    parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--only", type=float, help="a temperature")
+    parser.add_argument("--repeat", type=int, nargs=3, default=REPEAT)
+    parser.add_argument("--seed", type=int, help="that of the seeds which is made")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--run", type=Path, help="folder of the run that learned")
     arguments = parser.parse_args()
@@ -402,14 +468,15 @@ def main() -> None:
         if path is not None and not path.exists():
             parser.error(f"{path} does not exist")
     arguments.work.mkdir(parents=True, exist_ok=True)
+    size = Size(tuple(arguments.repeat), arguments.seed)
     if arguments.task == "reference":
-        run_reference(arguments.work, arguments.repeat, arguments.only)
+        run_reference(arguments.work, size)
     elif arguments.task == "learned":
-        run_learned(arguments.work, arguments.repeat, arguments.model)
+        run_learned(arguments.work, size, arguments.model)
     elif arguments.task == "ramp":
         run_ramp(arguments.work)
     else:
-        judge(arguments.work, arguments.repeat, arguments.run)
+        judge(arguments.work, size, arguments.run)
 
 
 if __name__ == "__main__":
