@@ -14,14 +14,24 @@ from otf.errors import InputError
 FOLDER = Path(__file__).parents[1] / "examples" / "perovskite"
 
 
+def imported(name):
+    spec = util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = util.module_from_spec(spec)
+    sys.modules[name] = module  # numba and dataclasses look for it by name
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def tilting():
-    spec = util.spec_from_file_location("tilting", FOLDER / "tilting.py")
-    module = util.module_from_spec(spec)
-    sys.modules["tilting"] = module  # numba looks for it by name
-    spec.loader.exec_module(module)
-    yield module
+    yield imported("tilting")
     del sys.modules["tilting"]
+
+
+@pytest.fixture(scope="module")
+def script(tilting):
+    yield imported("transition")
+    del sys.modules["transition"]
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +125,36 @@ def test_other_elements_are_refused(tilting, calculator):
     atoms.symbols[0] = "Rb"
     with pytest.raises(InputError, match="Cs, Pb and I only, got Z = 37"):
         calculator.evaluate(Configuration.from_atoms(atoms))
+
+
+def simulations(script, work, kind, critical, beta, seed):
+    """Write the order parameter of a known law, either sign, with white noise."""
+    rng = np.random.default_rng(seed)
+    for temperature in np.linspace(180.0, 280.0, 8):
+        square = 40.0 * ((critical - temperature) / 100.0) ** (2.0 * beta)
+        order = np.zeros((4000, 3))
+        order[:, 2] = rng.choice((-1.0, 1.0), 4000) * np.sqrt(
+            square * (1.0 + 0.1 * rng.standard_normal(4000))
+        )
+        known = script.Simulated(temperature, seed, order, np.full((4000, 3), 6.2))
+        known.save(work / f"{kind}-160-{temperature:g}K-seed{seed}.npz")
+
+
+def test_the_verdict_finds_the_law_and_tells_two_laws_apart(script, tmp_path, capsys):
+    simulations(script, tmp_path, "reference", 300.0, 0.3, seed=1)
+    simulations(script, tmp_path, "reference", 300.0, 0.3, seed=2)
+    simulations(script, tmp_path, "learned", 306.0, 0.3, seed=3)
+    for kind, critical in (("reference", 300.0), ("learned", 306.0)):
+        fit = script.transition(tmp_path, kind, 160).fit
+        for found, true in ((fit.critical_temperature, critical), (fit.beta, 0.3)):
+            assert abs(found.value - true) < 4.0 * found.error
+        assert fit.critical_temperature.error < 1.0
+    script.judge(tmp_path, script.Size((2, 2, 1), None), None)
+    told = capsys.readouterr().out
+    temperature, beta = (
+        next(line for line in told.splitlines() if line.startswith(name))
+        for name in ("critical_temperature", "beta")
+    )
+    assert temperature.endswith("not equal")
+    assert beta.endswith(" equal")
+    assert not beta.endswith("not equal")
