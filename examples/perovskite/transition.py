@@ -464,6 +464,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.task == "learned" and arguments.model is None:
         parser.error("learned needs --model, the file of a model")
+    if min(arguments.repeat) < 1:
+        parser.error("--repeat needs three whole numbers from 1 on")
+    if arguments.seed is not None and arguments.seed < 0:
+        parser.error(f"--seed must not be negative, got {arguments.seed}")
     for path in (arguments.model, arguments.run):
         if path is not None and not path.exists():
             parser.error(f"{path} does not exist")
