@@ -149,7 +149,7 @@ def test_the_verdict_finds_the_law_and_tells_two_laws_apart(script, tmp_path, ca
         for found, true in ((fit.critical_temperature, critical), (fit.beta, 0.3)):
             assert abs(found.value - true) < 4.0 * found.error
         assert fit.critical_temperature.error < 1.0
-    script.judge(tmp_path, script.Size((2, 2, 1), None), None)
+    script.judge(tmp_path, script.Size((2, 2, 1)), None)
     told = capsys.readouterr().out
     temperature, beta = (
         next(line for line in told.splitlines() if line.startswith(name))

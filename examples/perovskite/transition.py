@@ -8,7 +8,7 @@
 
 `reference`  the simulations of production.toml, with the reference in place of a model.
 `learned`    the same by `otf-md sweep` with a model, and how wrong its forces are.
-             Both take the seeds of the file one by one: `--seed` makes those of one.
+             `--seed` and `--temperatures` make some of what the file has.
 `ramp`       the heating and cooling of input.toml, by the reference.
 `verdict`    tilts against temperature, T_c and beta of both, of all sizes that are
              there, and a picture, with the ramp beside the run that learned. Needs the
@@ -153,16 +153,18 @@ def simulated(motion: Motion, temperature: float, seed: int) -> Simulated:
 
 @dataclass(frozen=True)
 class Size:
-    """Copies of the 40 atoms along the edges, and the seed of all seeds that is made.
+    """Copies of the 40 atoms along the edges, and which simulations are made.
 
     Attributes
     ----------
     repeat : (3,)
     seed : None where all are
+    temperatures : K, None where all are
     """
 
     repeat: tuple[int, int, int]
-    seed: int | None
+    seed: int | None = None
+    temperatures: list[float] | None = None
 
     @property
     def n_atoms(self) -> int:
@@ -181,6 +183,8 @@ def written(work: Path, name: str, size: Size, potential: dict[str, str]) -> Pat
     data |= potential
     if size.seed is not None:
         data["sweep"]["seeds"] = [size.seed]
+    if size.temperatures is not None:
+        data["sweep"]["temperatures_K"] = size.temperatures
     data["output"] = {"directory": name, "trajectory_interval": FRAMES}
     path = work / f"{name}.toml"
     path.write_text(plain_input(data))
@@ -459,6 +463,7 @@ def main() -> None:
     parser.add_argument("task", choices=("reference", "learned", "ramp", "verdict"))
     parser.add_argument("--repeat", type=int, nargs=3, default=REPEAT)
     parser.add_argument("--seed", type=int, help="that of the seeds which is made")
+    parser.add_argument("--temperatures", type=float, nargs="+", help="those made, K")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--run", type=Path, help="folder of the run that learned")
     arguments = parser.parse_args()
@@ -466,13 +471,15 @@ def main() -> None:
         parser.error("learned needs --model, the file of a model")
     if min(arguments.repeat) < 1:
         parser.error("--repeat needs three whole numbers from 1 on")
+    if min(arguments.temperatures or [1.0]) <= 0.0:
+        parser.error("--temperatures must be positive")
     if arguments.seed is not None and arguments.seed < 0:
         parser.error(f"--seed must not be negative, got {arguments.seed}")
     for path in (arguments.model, arguments.run):
         if path is not None and not path.exists():
             parser.error(f"{path} does not exist")
     arguments.work.mkdir(parents=True, exist_ok=True)
-    size = Size(tuple(arguments.repeat), arguments.seed)
+    size = Size(tuple(arguments.repeat), arguments.seed, arguments.temperatures)
     if arguments.task == "reference":
         run_reference(arguments.work, size)
     elif arguments.task == "learned":
