@@ -207,9 +207,12 @@ def imported(
         return load()
     except ModuleNotFoundError as error:
         package = (error.name or name).partition(".")[0]
+        own = ""
+        if name == f"{package}:{name.partition(':')[2]}":  # perhaps no package at all
+            own = f"; if {package}.py is a file of yours, add its folder to PYTHONPATH"
         raise InputError(
             f"calculator {name!r} needs the package {package!r}, which is not "
-            f"installed here: pip install {package}"
+            f"installed here: pip install {package}{own}"
         ) from error
     except (Exception, SystemExit) as error:  # modules raise whatever they like
         raise InputError(

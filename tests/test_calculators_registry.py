@@ -36,6 +36,11 @@ def test_a_missing_package_is_answered_with_its_installation():
         make_calculator("no_such_package.sub:Calculator")
 
 
+def test_a_missing_file_of_ones_own_is_answered_with_the_path_python_searches():
+    with pytest.raises(InputError, match=r"no_such_file\.py is .* PYTHONPATH"):
+        make_calculator("no_such_file:Calculator")
+
+
 def test_a_missing_class_is_one_line():
     with pytest.raises(InputError, match="Nope"):
         make_calculator("ase.calculators.emt:Nope")
