@@ -63,9 +63,7 @@ FRAMES = 10  # steps between two
 LABELLED = 40  # frames between two that both are asked for
 PARTS = 26  # of a ramp, a mean of each
 SETTLED = 0.2  # share of a simulation that means leave out
-ORDERED = (
-    0.3  # of the squared tilt at the lowest temperature: what the law is fitted to
-)
+ORDERED = 0.3  # of the squared tilt when coldest: what the law is fitted to
 KINDS = ("reference", "learned")
 PRECISE = {"critical_temperature": 5.0, "beta": 0.03}  # K, errors a verdict needs
 DIFFERENT = 3.0  # combined standard errors
