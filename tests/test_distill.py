@@ -63,7 +63,7 @@ def test_its_errors_are_those_of_its_predictions(folder, capsys):
     found = json.loads(capsys.readouterr().out)["distilled"]["errors"]
     assert main(["evaluate", *map(str, (folder / "new.h5", folder / "data.xyz"))]) == 0
     line = capsys.readouterr().out.splitlines()[2].split()
-    assert float(line[4]) == pytest.approx(found["force_mae_eV_per_A"], abs=6e-5)
+    assert float(line[5]) == pytest.approx(found["force_mae_eV_per_A"], abs=6e-5)
 
 
 def test_what_the_command_line_does_not_change_is_that_of_the_model(folder):
