@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,6 +23,46 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration
 
 NOT_CONVERGED = "SCF run NOT converged"
+
+
+class ShellInItsFolder(CP2K):  # type: ignore[misc]  # ASE has no types
+    """CP2K whose shell works in the folder of its files, and is told names alone.
+
+    A project may have 80 characters and no more, and a path no blanks.
+
+    Parameters
+    ----------
+    command
+        Of the shell.
+    label, directory
+        As ASE's.
+    arguments
+        The other ones of ASE's calculator.
+    """
+
+    def __init__(
+        self,
+        *,
+        command: str = "cp2k_shell",
+        label: str = "cp2k",
+        directory: str | Path = ".",
+        **arguments: object,
+    ) -> None:
+        path = (Path(directory) / label).resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(
+            command=f"cd {shlex.quote(str(path.parent))} && exec {command}",
+            label=path.name,
+            directory=str(path.parent),
+            **arguments,
+        )
+        send, folder = self._shell.send, f"{path.parent}{os.sep}"
+        self._shell.send = lambda line: send(line.replace(folder, ""))
+
+    def _generate_input(self) -> str:
+        whole: str = super()._generate_input()
+        name = Path(self.label).name
+        return whole.replace(f"PROJECT {self.label}", f"PROJECT {name}", 1)
 
 
 def output_file(calculator: Calculator) -> Path:
@@ -143,7 +184,7 @@ def code(arguments: Mapping[str, object], *, restart: bool = False) -> Code:
         name="cp2k",
         version=words.partition("\n")[0] or "unknown",
         arguments=filled,
-        construct=CP2K,
+        construct=ShellInItsFolder,
         prepare=prepare,
         keywords=frozenset(CP2K.default_parameters)
         | {"command", "label", "directory", "debug"},

@@ -414,7 +414,8 @@ def test_cp2k_is_believed_only_when_its_log_says_converged(tmp_path):
         "inp": "&FORCE_EVAL\n&DFT\n&SCF\n&OT\n&END OT\n&END SCF\n&END DFT\n"
         "&END FORCE_EVAL",
     }
-    converged = label_of("cp2k", {**given, "max_scf": 100}, water, tmp_path / "a")
+    deep = tmp_path / ("a folder of a long name " * 5)
+    converged = label_of("cp2k", {**given, "max_scf": 100}, water, deep)
     assert np.isfinite(converged.stress).all()
     with pytest.raises(ReferenceFailure, match="the SCF did not converge"):
         label_of("cp2k", {**given, "max_scf": 2}, water, tmp_path / "b")
