@@ -11,11 +11,11 @@ from otf.configuration import species_of
 from otf.deploy.saved_model import load_model
 from otf.dynamics.respa import ModelForces, Remembered
 from otf.errors import InputError, StoreError
+from otf.models.baselines.alone import BaselinePotential
 from otf.models.baselines.core_repulsion import CoreRepulsion
 from otf.models.baselines.interface import NoBaseline
 from otf.models.posterior import KernelPosterior
 from otf.store.disk import explained, write_all, write_aside
-from otf.testing import BaselinePotential
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -165,6 +165,31 @@ class Potential(Protocol):
         ...
 
 
+class Memoryless:
+    """A potential that is a function of the configuration alone; a base for such."""
+
+    def of(self, configuration: Configuration) -> Prediction:
+        """Return the prediction of one configuration."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        configurations: Sequence[Configuration],
+        *,
+        step: int,
+        use_labels: bool = True,
+    ) -> list[Prediction]:
+        """Return one prediction per configuration, whatever the clock."""
+        return [self.of(c) for c in configurations]
+
+    def state(self) -> Arrays:
+        """Return nothing: there is nothing to remember."""
+        return {}
+
+    def restore(self, state: Arrays) -> None:
+        """Take up nothing."""
+
+
 class ReferenceCalculator(Protocol):
     """The exact answer: a DFT code, or whatever stands in for it."""
 

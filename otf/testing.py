@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.configuration import VOIGT, Configuration
-from otf.potential import Prediction
+from otf.potential import Memoryless, Prediction
 from otf.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from otf.configuration import FloatArray
-    from otf.models.baselines.interface import Baseline
-    from otf.potential import Arrays, Potential
+    from otf.potential import Potential
 
 # f'(0) = sum_k w_k f(k h)/h + h^4 f^(5)/30.
 STENCIL = ((-2, 1.0 / 12.0), (-1, -2.0 / 3.0), (1, 2.0 / 3.0), (2, -1.0 / 12.0))
@@ -154,7 +153,7 @@ def blocking(samples: FloatArray) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class HarmonicWells:
+class HarmonicWells(Memoryless):
     """Every atom in a well of its own, U = sum_i k_i |x_i - c_i|^2/2.
 
     Attributes
@@ -166,31 +165,15 @@ class HarmonicWells:
     centres: FloatArray | float = 0.0
     stiffness: FloatArray | float = 1.0
 
-    def predict(
-        self,
-        configurations: Sequence[Configuration],
-        *,
-        step: int,
-        use_labels: bool = True,
-    ) -> list[Prediction]:
+    def of(self, configuration: Configuration) -> Prediction:
         """Return energy and forces; the wells do not strain, and the stress is 0."""
-        return [self._predict(configuration) for configuration in configurations]
-
-    def _predict(self, configuration: Configuration) -> Prediction:
         away = configuration.positions - self.centres
         forces = -self.stiffness * away
         return Prediction(-0.5 * float((forces * away).sum()), forces, np.zeros(6))
 
-    def state(self) -> Arrays:
-        """Return nothing: there is nothing to remember."""
-        return {}
-
-    def restore(self, state: Arrays) -> None:
-        """Take up nothing."""
-
 
 @dataclass(frozen=True, eq=False)
-class LennardJones:
+class LennardJones(Memoryless):
     """All pairs of an isolated cluster, U = sum 4 eps ((s/r)^12 - (s/r)^6).
 
     Attributes
@@ -202,17 +185,8 @@ class LennardJones:
     epsilon: float = 1.0
     sigma: float = 1.0
 
-    def predict(
-        self,
-        configurations: Sequence[Configuration],
-        *,
-        step: int,
-        use_labels: bool = True,
-    ) -> list[Prediction]:
+    def of(self, configuration: Configuration) -> Prediction:
         """Return energy and forces; a cluster has no volume, and the stress is 0."""
-        return [self._predict(configuration) for configuration in configurations]
-
-    def _predict(self, configuration: Configuration) -> Prediction:
         x = configuration.positions
         i, j = np.triu_indices(len(x), 1)
         away = x[i] - x[j]
@@ -226,48 +200,6 @@ class LennardJones:
         np.add.at(forces, j, -pulls)
         energy = 4.0 * self.epsilon * float((six * (six - 1.0)).sum())
         return Prediction(energy, forces, np.zeros(6))
-
-    def state(self) -> Arrays:
-        """Return nothing: there is nothing to remember."""
-        return {}
-
-    def restore(self, state: Arrays) -> None:
-        """Take up nothing."""
-
-
-@dataclass(frozen=True, eq=False)
-class BaselinePotential:
-    """A baseline alone as a potential.
-
-    Attributes
-    ----------
-    baseline : of :mod:`otf.models.baselines`, or of your own
-    """
-
-    baseline: Baseline
-
-    def predict(
-        self,
-        configurations: Sequence[Configuration],
-        *,
-        step: int,
-        use_labels: bool = True,
-    ) -> list[Prediction]:
-        """Return what the baseline says; the stress is 0 without a volume."""
-        return [self._predict(configuration) for configuration in configurations]
-
-    def _predict(self, configuration: Configuration) -> Prediction:
-        values = self.baseline.evaluate(configuration)
-        volume = configuration.volume
-        stress = values.strain_derivative / volume if volume else np.zeros(6)
-        return Prediction(float(values.energies.sum()), values.forces, stress)
-
-    def state(self) -> Arrays:
-        """Return nothing: there is nothing to remember."""
-        return {}
-
-    def restore(self, state: Arrays) -> None:
-        """Take up nothing."""
 
 
 def at_rest(

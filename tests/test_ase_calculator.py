@@ -33,13 +33,13 @@ class Recorder(LennardJones):
     def predict(self, configurations, *, step, use_labels=True):
         asked = self.__dict__.setdefault("asked", [])
         asked.append((len(configurations), step, use_labels))
-        right = self._predict(configurations[0])
+        right = self.of(configurations[0])
         return [Prediction(right.energy, right.forces, np.arange(6.0))]
 
 
 def test_results_are_those_of_the_potential():
     atoms = four_atoms(OTFCalculator(Recorder()), cell=10.0 * np.eye(3))
-    expected = Recorder()._predict(at_rest(POSITIONS).configuration)
+    expected = Recorder().of(at_rest(POSITIONS).configuration)
     assert atoms.get_potential_energy() == expected.energy
     assert atoms.get_potential_energy(force_consistent=True) == expected.energy
     assert (atoms.get_forces() == expected.forces).all()

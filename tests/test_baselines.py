@@ -24,6 +24,7 @@ from otf.configuration import Configuration, Labels
 from otf.deploy.saved_model import load_model, save_model
 from otf.errors import InputError, OTFError, StoreError
 from otf.models.archive import model_from_arrays, model_to_arrays
+from otf.models.baselines.alone import BaselinePotential
 from otf.models.baselines.archive import (
     baseline_from_arrays,
     baseline_to_arrays,
@@ -33,7 +34,7 @@ from otf.models.baselines.interface import CompositeBaseline, NoBaseline, sum_of
 from otf.settings.baseline import Baseline
 from otf.store.extxyz import write_frames
 from otf.store.model_file import read_model
-from otf.testing import BaselinePotential, check_forces
+from otf.testing import check_forces
 
 SPECIES = (13, 29)
 ELECTROSTATICS = """

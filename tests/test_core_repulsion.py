@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from otf.configuration import Configuration
+from otf.models.baselines.alone import BaselinePotential
 from otf.models.baselines.core_repulsion import CoreRepulsion
 from otf.models.baselines.interface import CompositeBaseline, NoBaseline
-from otf.testing import BaselinePotential, check_forces
+from otf.testing import check_forces
 
 RADII = np.zeros(20)
 RADII[1], RADII[14] = 0.31, 1.11

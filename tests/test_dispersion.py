@@ -12,9 +12,10 @@ from ase.units import Bohr
 
 from otf.configuration import Configuration
 from otf.errors import InputError
+from otf.models.baselines.alone import BaselinePotential
 from otf.models.baselines.dispersion_d2 import SCALE, DispersionD2, published
 from otf.models.baselines.dispersion_wheels import DispersionD3, DispersionD4
-from otf.testing import BaselinePotential, check_forces
+from otf.testing import check_forces
 
 PERIODIC = np.ones(3, dtype=bool)
 CELLS = {

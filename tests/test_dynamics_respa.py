@@ -381,9 +381,9 @@ def test_a_remembered_potential_is_asked_once_for_a_place():
     class Counted(LennardJones):
         n = 0
 
-        def predict(self, configurations, *, step, use_labels=True):
+        def of(self, configuration):
             Counted.n += 1
-            return super().predict(configurations, step=step)
+            return super().of(configuration)
 
     run(respa(0.02, 4, Remembered(Counted())), cluster(), 10)
     assert Counted.n == 41

@@ -116,8 +116,8 @@ def test_harmonic_oscillator_is_stable_up_to_two_over_frequency(h, is_stable):
 class WrongForces(LennardJones):
     """Forces that are not minus the gradient: one percent too large."""
 
-    def _predict(self, configuration):
-        right = super()._predict(configuration)
+    def of(self, configuration):
+        right = super().of(configuration)
         return Prediction(right.energy, 1.01 * right.forces, right.stress)
 
 
@@ -193,8 +193,8 @@ def test_the_potential_is_asked_once_at_the_clock_of_the_new_state():
 
 def test_net_force_of_an_inexact_reference_does_not_move_the_whole():
     class Pushed(LennardJones):
-        def _predict(self, configuration):
-            right = super()._predict(configuration)
+        def of(self, configuration):
+            right = super().of(configuration)
             return Prediction(right.energy, right.forces + 0.1, right.stress)
 
     step = VelocityVerlet(Motion(timestep=0.005)).step

@@ -10,8 +10,9 @@ import pytest
 
 from otf.configuration import Configuration
 from otf.errors import InputError
+from otf.models.baselines.alone import BaselinePotential
 from otf.models.baselines.fixed_charges import MESH_FROM, FixedCharges
-from otf.testing import BaselinePotential, check_forces
+from otf.testing import check_forces
 from otf.units import COULOMB
 
 CHARGES = {11: 1.0, 17: -1.0}

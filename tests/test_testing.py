@@ -20,7 +20,7 @@ class Elastic(HarmonicWells):
 
     error = 0.0
 
-    def _predict(self, configuration):
+    def of(self, configuration):
         h = configuration.cell
         W = h.T @ METRIC @ h
         stress = np.array([W[a, b] for a, b in VOIGT]) / configuration.volume
@@ -50,8 +50,8 @@ def test_right_forces_pass():
 
 def test_wrong_forces_are_found_and_named():
     class Wrong(LennardJones):
-        def _predict(self, configuration):
-            right = super()._predict(configuration)
+        def of(self, configuration):
+            right = super().of(configuration)
             forces = right.forces.copy()
             forces[2, 1] += 1e-5 * np.abs(forces).max()
             return Prediction(right.energy, forces, right.stress)
@@ -63,7 +63,7 @@ def test_wrong_forces_are_found_and_named():
 
 def test_forces_that_are_no_numbers_are_found():
     class Broken(LennardJones):
-        def _predict(self, configuration):
+        def of(self, configuration):
             return Prediction(0.0, np.full((4, 3), np.nan), np.zeros(6))
 
     with pytest.raises(AssertionError, match="is nan"):

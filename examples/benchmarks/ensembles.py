@@ -41,17 +41,17 @@ from otf.dynamics.respa import Remembered
 from otf.dynamics.sampler import evaluate
 from otf.dynamics.verlet import VelocityVerlet
 from otf.kernels import load
-from otf.potential import Prediction
+from otf.potential import Memoryless, Prediction
 from otf.settings import load_settings
 from otf.units import GPA, KB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from otf.configuration import Configuration, FloatArray
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Target
-    from otf.potential import Arrays, Potential
+    from otf.potential import Potential
     from otf.state import State
 
 EPSILON, SIGMA = 0.0104, 3.40  # eV and angstrom, argon
@@ -153,7 +153,7 @@ def _fluid(positions, edges, fades, ends, forces):  # type: ignore[no-untyped-de
 
 
 @dataclass(frozen=True)
-class Argon:
+class Argon(Memoryless):
     """The fluid as a potential; the cell must be a box wider than twice the reach.
 
     Attributes
@@ -164,24 +164,7 @@ class Argon:
     fades: float = FADES
     ends: float = ENDS
 
-    def predict(
-        self,
-        configurations: Sequence[Configuration],
-        *,
-        step: int,
-        use_labels: bool = True,
-    ) -> list[Prediction]:
-        """Return energy, forces and stress of each."""
-        return [self._predict(c) for c in configurations]
-
-    def state(self) -> Arrays:
-        """Return nothing: there is nothing to remember."""
-        return {}
-
-    def restore(self, state: Arrays) -> None:
-        """Take up nothing."""
-
-    def _predict(self, c: Configuration) -> Prediction:
+    def of(self, c: Configuration) -> Prediction:
         edges = np.diag(c.cell).copy()
         assert edges.min() > 2.0 * ENDS
         assert np.count_nonzero(c.cell) == 3

@@ -41,7 +41,7 @@ from otf.deploy.saved_model import load_model
 from otf.dynamics.sampler import evaluate
 from otf.errors import InputError
 from otf.kernels import load
-from otf.potential import Prediction
+from otf.potential import Memoryless, Prediction
 from otf.report.drawing import Curve, Lines, drawn
 from otf.settings import load_settings
 from otf.settings.members import members_of
@@ -69,22 +69,16 @@ PRECISE = {"critical_temperature": 5.0, "beta": 0.03}  # K, errors a verdict nee
 DIFFERENT = 3.0  # combined standard errors
 
 
-class Exact:
+class Exact(Memoryless):
     """The reference as a potential of the samplers."""
 
     def __init__(self) -> None:
         self.calculator = TiltingPerovskite()
 
-    def predict(
-        self,
-        configurations: Sequence[Configuration],
-        *,
-        step: int,
-        use_labels: bool = True,
-    ) -> list[Prediction]:
-        """Return energies, forces and stresses."""
-        found = [(self.calculator.evaluate(c), c.volume) for c in configurations]
-        return [Prediction(e, f, virial / volume) for (e, f, virial), volume in found]
+    def of(self, configuration: Configuration) -> Prediction:
+        """Return energy, forces and stress."""
+        energy, forces, virial = self.calculator.evaluate(configuration)
+        return Prediction(energy, forces, virial / configuration.volume)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.errors import InputError
+from otf.potential import Memoryless
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from otf.configuration import Configuration
     from otf.dynamics.sampler import Sampler
     from otf.dynamics.schedule import Target
     from otf.dynamics.verlet import Motion
     from otf.models.posterior import KernelPosterior
-    from otf.potential import Arrays, Potential, Prediction
+    from otf.potential import Potential, Prediction
     from otf.state import State
 
 
@@ -98,7 +97,7 @@ class Respa:
         return self.motion.arrive(there, positions, potential, known=fast.forces)
 
 
-class Remembered:
+class Remembered(Memoryless):
     """A potential that is not asked twice in a row for the same positions.
 
     The fast force at the end of a long step is that at the start of the next.
@@ -106,34 +105,18 @@ class Remembered:
     Parameters
     ----------
     potential
-        A function of the configuration alone; so is this.
+        As above.
     """
 
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: Memoryless) -> None:
         self._potential = potential
         self._last: tuple[Configuration, Prediction] | None = None
 
-    def predict(
-        self,
-        configurations: Sequence[Configuration],
-        *,
-        step: int,
-        use_labels: bool = True,
-    ) -> list[Prediction]:
-        """Return one prediction per configuration."""
-        return [self._predict(c, step) for c in configurations]
-
-    def _predict(self, c: Configuration, step: int) -> Prediction:
-        if self._last is None or not _same(self._last[0], c):
-            self._last = c, self._potential.predict([c], step=step)[0]
+    def of(self, configuration: Configuration) -> Prediction:
+        """Return the prediction, that of the last time where it is the same."""
+        if self._last is None or not _same(self._last[0], configuration):
+            self._last = configuration, self._potential.of(configuration)
         return self._last[1]
-
-    def state(self) -> Arrays:
-        """Return nothing: there is nothing that matters."""
-        return {}
-
-    def restore(self, state: Arrays) -> None:
-        """Take up nothing."""
 
 
 def _same(a: Configuration, b: Configuration) -> bool:
@@ -145,7 +128,7 @@ def _same(a: Configuration, b: Configuration) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class ModelForces:
+class ModelForces(Memoryless):
     """A finished model as a potential that is used and not judged.
 
     Attributes
@@ -155,19 +138,6 @@ class ModelForces:
 
     model: KernelPosterior
 
-    def predict(
-        self,
-        configurations: Sequence[Configuration],
-        *,
-        step: int,
-        use_labels: bool = True,
-    ) -> list[Prediction]:
-        """Return one prediction per configuration."""
-        return [self.model.predict(c) for c in configurations]
-
-    def state(self) -> Arrays:
-        """Return nothing: there is nothing to remember."""
-        return {}
-
-    def restore(self, state: Arrays) -> None:
-        """Take up nothing."""
+    def of(self, configuration: Configuration) -> Prediction:
+        """Return what the model says."""
+        return self.model.predict(configuration)
