@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,10 +65,9 @@ def parity_drawings(frames: Sequence[Comparison]) -> list[Drawing]:
         errors = errors[np.isfinite(errors)]
         if not len(errors):
             continue
-
-        def draw(axes: Axes, name=name, unit=unit, values=values) -> None:  # type: ignore[no-untyped-def]
-            draw_parity(axes, name, unit, values, (REFERENCE, AUDIT))
-
+        draw = partial(
+            draw_parity, name=name, unit=unit, groups=values, colors=(REFERENCE, AUDIT)
+        )
         rmse = float(np.sqrt(np.mean(errors**2)))
         alt = (
             f"Predicted over reference {name} of {len(frames)} labelled frames, near "
