@@ -173,11 +173,9 @@ class PowerSpectrum:
         InputError
             When a species is not in the list.
         """
-        return self._environments(
-            self._species_of(configuration),
-            self._neighbors.pairs(configuration),
-            self._around(configuration),
-        )
+        species, around = self._last_species_of(configuration)
+        pairs = self._neighbors.pairs(configuration)
+        return self._environments(species, pairs, around)
 
     def evaluate(
         self, configuration: Configuration, local: LocalFunction
@@ -189,7 +187,7 @@ class PowerSpectrum:
         InputError
             When a species is not in the list.
         """
-        species, around = self._species_of(configuration), self._around(configuration)
+        species, around = self._last_species_of(configuration)
         pairs_of = self._neighbors.search(configuration)
         backend = self._parts.backend
 
@@ -436,21 +434,23 @@ class PowerSpectrum:
             )
         return np.asarray(species)
 
-    def _around(self, configuration: Configuration) -> IntArray:
-        """Return the (n,) species indices where the backend has its arrays.
+    def _last_species_of(
+        self, configuration: Configuration
+    ) -> tuple[IntArray, IntArray]:
+        """Return the (n,) species indices, here and where the backend has its arrays.
 
         Those of the last atoms are kept: a step moves them and changes no number.
         """
-        species: IntArray
-        numbers, species = self._last_species
+        numbers, species, around = self._last_species
         if numbers is not configuration.numbers:
-            species = self._parts.backend.here(self._species_of(configuration))
-            self._last_species[:] = configuration.numbers, species
-        return species
+            species = self._species_of(configuration)
+            around = self._parts.backend.here(species)
+            self._last_species[:] = configuration.numbers, species, around
+        return species, around
 
     @cached_property
-    def _last_species(self) -> list[Any]:  # numbers, and species of them
-        return [None, None]
+    def _last_species(self) -> list[Any]:  # numbers, and species of them twice
+        return [None, None, None]
 
     def _add_pair_gradient(
         self, environments: Environments, gradient: FloatArray, out: FloatArray
