@@ -197,15 +197,20 @@ def test_harmonics_change_by_their_gradient():
         np.testing.assert_allclose(gradient[axis], slope, atol=1e-9)
 
 
-def test_expansion_equals_its_definition(pairs):
-    arguments = (*pairs.geometry, TABLE, N_SPECIES)
+ISOTROPIC = radial_table(4.0, 12, 0, 0.5)  # that of two-body features
+
+
+@pytest.mark.parametrize("table", [TABLE, ISOTROPIC])
+def test_expansion_equals_its_definition(pairs, table):
+    arguments = (*pairs.geometry, table, N_SPECIES)
     close(cpu.expand(*arguments), reference.expand(*arguments))
 
 
-def test_pair_gradient_equals_its_definition(pairs):
-    n_m = (L_MAX + 1) ** 2
-    weights = pairs.random.normal(size=(N_ATOMS, N_SPECIES, n_m, N_MAX))
-    arguments = (*pairs.geometry, TABLE, weights)
+@pytest.mark.parametrize("table", [TABLE, ISOTROPIC])
+def test_pair_gradient_equals_its_definition(pairs, table):
+    n_l, n_max = table.values.shape[2:]
+    weights = pairs.random.normal(size=(N_ATOMS, N_SPECIES, n_l**2, n_max))
+    arguments = (*pairs.geometry, table, weights)
     got = pairs.random.normal(size=pairs.vector.shape)
     expected = got.copy()
     cpu.add_pair_gradient(*arguments, got)
