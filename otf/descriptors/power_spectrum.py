@@ -261,6 +261,7 @@ class PowerSpectrum:
         reference_species: IntArray,
         alpha: FloatArray,
         gamma: FloatArray,
+        atoms: IntArray | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Return derivatives of many functions U_B at once (see the protocol).
 
@@ -269,7 +270,12 @@ class PowerSpectrum:
         See otf.descriptors.design_rows.
         """
         n, m = environments.n_atoms, len(references)
-        rows = np.zeros((3 * n + 6, m))
+        wanted = np.arange(n) if atoms is None else atoms
+        n_rows = 3 * len(wanted)
+        # Atoms that nobody asked for share a place behind the others.
+        place = np.full(n, len(wanted))
+        place[wanted] = np.arange(len(wanted))
+        rows = np.zeros((n_rows + 3 + 6, m))
         geometry = _geometry(environments)
         if geometry.own_gradient is None:
             own = np.zeros_like(geometry.pairs.vector)
@@ -283,13 +289,14 @@ class PowerSpectrum:
                 geometry,
                 geometry.own_gradient,
                 references[columns],
+                place,
             )
-            part = rows if len(columns) == m else np.zeros((3 * n + 6, len(columns)))
+            part = rows if len(columns) == m else np.zeros((len(rows), len(columns)))
             at = np.ix_(centres, columns)
             maker.add(centres, alpha[at], gamma[at], part)
             if part is not rows:
                 rows[:, columns] = part
-        return rows[: 3 * n], rows[3 * n :]
+        return rows[:n_rows], rows[n_rows + 3 :]
 
     def scaled_to(self, configurations: Sequence[Configuration]) -> PowerSpectrum:
         """Return a copy whose parts have mean norms sqrt(beta) and sqrt(1 - beta).

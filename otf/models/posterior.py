@@ -395,9 +395,15 @@ class KernelPosterior:
         return np.asarray(learned + known + self.elements.per_atom(configuration))
 
     def force_uncertainty(
-        self, configuration: Configuration, environments: Environments | None = None
+        self,
+        configuration: Configuration,
+        environments: Environments | None = None,
+        atoms: IntArray | None = None,
     ) -> Uncertainty:
         """Return the exact posterior deviations, without the noise of labels.
+
+        ``atoms`` (k,) are those whose forces are asked for, by default all n: what is
+        returned of forces is (k,).
 
         Notes
         -----
@@ -407,7 +413,8 @@ class KernelPosterior:
         if environments is None:
             environments = self.describe(configuration)
         local = self.local_uncertainty(environments)
-        raw = raw_rows(self._on_host.descriptor, self.references, environments)
+        descriptor = self._on_host.descriptor
+        raw = raw_rows(descriptor, self.references, environments, atoms)
         deviations = self.gauge.deviations
         force = deviations(raw.forces).reshape(-1, 3)
         return Uncertainty(
