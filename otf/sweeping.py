@@ -12,14 +12,15 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otf.errors import InputError, StoreError
+from otf.settings.continuing import changed_keys
 from otf.store import journal as journals
+from otf.store.disk import write_text
 from otf.store.entries import Finish
 from otf.store.lock import is_locked
 from otf.store.run_files import RunFiles, has_begun
@@ -158,30 +159,31 @@ def prepare(member: Member, folder: RunFolder) -> None:
     Raises
     ------
     InputError
-        When there is another one.
+        When there is one that asks for another run.
     StoreError
         When the disk fails.
     """
-    if folder.input.is_file():
-        if not _says(folder.input.read_text(), member.input_text):
-            raise InputError(
-                f"{folder.path} was begun with another input: give the sweep another "
-                "output.directory, or the input it had"
-            )
-        if folder.journal.exists():
-            return
-    elif has_begun(folder):
+    require_same_run(member, folder)
+    if folder.input.is_file() and folder.journal.exists():
+        # What may change has an effect in the process of the run, which reads it here.
+        write_text(folder.input, member.input_text)
+        return
+    if not folder.input.is_file() and has_begun(folder):
         raise StoreError(f"{folder.path}: holds a run that is none of this sweep")
     with RunFiles(folder) as files:  # makes the journal, with nothing in it
         files.save_input(member.input_text)
 
 
-def _says(text: str, wanted: str) -> bool:
-    """Return whether two inputs say the same."""
-    try:
-        return tomllib.loads(text) == tomllib.loads(wanted)
-    except tomllib.TOMLDecodeError:
-        return False
+def require_same_run(member: Member, folder: RunFolder) -> None:
+    """Raise InputError when a folder was begun with an input that asks for another."""
+    if not folder.input.is_file():
+        return
+    changed = changed_keys(folder.input.read_text(), member.input_text)
+    if changed:
+        raise InputError(
+            f"{folder.path} was begun with another input: give the sweep another "
+            f"output.directory, or the input it had (changed: {', '.join(changed)})"
+        )
 
 
 def is_finished(folder: RunFolder) -> bool:

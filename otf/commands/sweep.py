@@ -6,21 +6,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase.data import chemical_symbols
-
 from otf.analysis.libraries import library
 from otf.build_respa import require_sound_fast
 from otf.commands.analyses.outcome import paths_of, record_of, write_outcome
 from otf.commands.check import (
     require_sound_model,
     require_sound_reference,
-    sound_configuration,
 )
 from otf.commands.ending import SIGNALLED
 from otf.commands.fitting import count
 from otf.commands.run_page import write_run_page
+from otf.commands.sound_structures import sound_structures
 from otf.commands.sweep_summary import in_words, outcome_of, results_of
-from otf.configuration import species_of
 from otf.errors import InputError
 from otf.progress import Progress, duration
 from otf.settings import load_settings
@@ -36,10 +33,9 @@ from otf.threads import available_cores
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from otf.commands.analyses.outcome import Outcome
-    from otf.configuration import Configuration
     from otf.settings import Settings
     from otf.settings.members import Member
     from otf.sweeping import Standing
@@ -128,34 +124,11 @@ def sound_members(settings: Settings, name: str) -> list[Member]:
         )
         raise InputError(msg)
     members = members_of(settings)
-    found = {}
-    for member in members:
-        path = member.settings.structure.file
-        if path not in found:
-            found[path] = sound_configuration(member.settings)
-    if settings.sweep.share_model:
-        _require_one_set_of_elements(found)
-    for configuration in found.values():
+    for configuration in sound_structures(settings.sweep, members):
         require_sound_reference(settings, configuration)
         require_sound_fast(settings, configuration)
     require_sound_model(settings)
     return members
-
-
-def _require_one_set_of_elements(structures: Mapping[str, Configuration]) -> None:
-    elements = {
-        path: ", ".join(chemical_symbols[z] for z in species_of([configuration]))
-        for path, configuration in structures.items()
-    }
-    first = next(iter(elements))
-    for path, held in elements.items():
-        if held != elements[first]:
-            msg = (
-                f"runs that share a model need the same elements, but {first} has "
-                f"{elements[first]} and {path} has {held}: sweep them one by one, or "
-                "remove share_model (sweep.structures)"
-            )
-            raise InputError(msg)
 
 
 def _together(

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.data import atomic_numbers
 
 from otf.analysis.phase import phase_of
 from otf.analysis.run_means import QUANTITIES, RunMeans, means_of_run, over_replicas
@@ -45,6 +46,7 @@ def results_of(
 ) -> list[Result]:
     """Return the results of all runs, with means of those that are finished."""
     first = first_step_of_means(settings)
+    species = _phase_species(settings)
     results = []
     for member, end in zip(members, ends, strict=True):
         means, phase = RunMeans(), None
@@ -54,9 +56,17 @@ def results_of(
                 first_step=first,
                 n_atoms=first_configuration(member.settings).n_atoms,
             )
-            phase = phase_of(_frames(folder.member(member.name), settings, first))
+            phase = phase_of(
+                _frames(folder.member(member.name), settings, first), species
+            )
         results.append(Result(member, end, means, phase))
     return results
+
+
+def _phase_species(settings: Settings) -> list[int] | None:
+    """Return the atomic numbers whose order gives the phase; None for all."""
+    assert settings.sweep is not None  # the caller has a sweep
+    return [atomic_numbers[s] for s in settings.sweep.phase_species] or None
 
 
 def _frames(

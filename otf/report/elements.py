@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from otf.errors import StoreError
 from otf.report.style import CSS
-from otf.store.disk import write_aside
+from otf.store.disk import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,12 +23,8 @@ def write_page(path: Path, text: str) -> None:
 
     Who reads it meanwhile, and a kill at any moment, see the old page or the new one.
     """
-
-    def put(handle: BinaryIO) -> None:
-        handle.write(text.encode())
-
     try:
-        write_aside(path, put)
+        write_text(path, text)
     except StoreError as error:
         raise StoreError(f"{error}: the page cannot be written") from error
 
