@@ -17,7 +17,7 @@ from otf.calculators.geometry import closest_contact
 from otf.commands.forecast import forecast, in_words
 from otf.commands.pulay import lines_of, measured
 from otf.commands.sound_structures import sound_configuration, sound_structures
-from otf.commands.sweep_summary import first_step_of_means
+from otf.commands.sweep_reading import first_step_of_means
 from otf.configuration import species_of
 from otf.errors import InputError
 from otf.kernels import load

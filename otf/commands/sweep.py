@@ -17,18 +17,19 @@ from otf.commands.ending import SIGNALLED
 from otf.commands.fitting import count
 from otf.commands.run_page import write_run_page
 from otf.commands.sound_structures import sound_structures
-from otf.commands.sweep_summary import in_words, outcome_of, results_of
+from otf.commands.sweep_page import write_page_of
+from otf.commands.sweep_reading import results_of
+from otf.commands.sweep_summary import in_words, outcome_of
 from otf.errors import InputError
 from otf.progress import Progress, duration
 from otf.settings import load_settings
 from otf.settings.members import members_of
 from otf.stopping import StopRequest
-from otf.store.checkpoint import load_newest
-from otf.store.disk import explained
+from otf.store.disk import explained, write_text
 from otf.store.lock import Lock
 from otf.store.run_reader import RunView
 from otf.store.schema import SweepFolder
-from otf.sweeping import End, is_finished, run_members
+from otf.sweeping import End, end_of, is_finished, require_same_run, run_members
 from otf.threads import available_cores
 
 if TYPE_CHECKING:
@@ -71,12 +72,16 @@ def main(arguments: argparse.Namespace) -> int:
             f"({arguments.input.name}: sweep.share_model)"
         )
         raise InputError(msg)
+    text = arguments.input.read_text(encoding="utf-8")
     with (
         Lock(folder.lock, work="a sweep"),
         StopRequest(
             folder.stop, walltime=None if hours is None else 3600.0 * hours
         ) as stop,
     ):
+        for member in members:
+            require_same_run(member, folder.member(member.name))
+        write_text(folder.input, text)
         if together:
             ends, reason = _together(members, folder, progress, stop)
         else:
@@ -95,6 +100,8 @@ def main(arguments: argparse.Namespace) -> int:
     for note in outcome.notes:
         print(f"note: {note}")
     print(f"results    {', '.join(map(str, files_of(outcome, folder)))}")
+    write_page_of(settings, folder, results, folder.report)
+    print(f"report     {folder.report}")
     if reason is not None:
         print(
             f"stopped by {reason}; go on with 'otf-md sweep {arguments.input}'",
@@ -145,12 +152,7 @@ def _together(
         reason = walk(
             members, folder, progress=progress, stop=stop, tell=_teller(progress)
         )
-    ends = []
-    for member in members:
-        of_run = folder.member(member.name)
-        saved = load_newest(of_run)
-        problem = "" if saved is None else str(saved.counters.get("problem", ""))
-        ends.append(End(is_finished(of_run), problem))
+    ends = [end_of(folder.member(member.name)) for member in members]
     progress.close()
     view = RunView.load(folder.shared.path)
     if view.finish is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from otf.store.disk import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from otf.report.figure import Drawing, Plot
 
@@ -44,6 +46,14 @@ def document(title: str, body: Sequence[str]) -> str:
 def escape(text: object) -> str:
     """Return text that HTML shows as it is."""
     return html.escape(str(text))
+
+
+def verdict_box(kind: str, word: str, reason: str) -> str:
+    """Return a box with a verdict; it is good, calm or a warning (warn)."""
+    return (
+        f'<div class="verdict {kind}"><strong>{escape(word)}</strong> '
+        f"<span>{escape(reason)}</span></div>"
+    )
 
 
 def cards(numbers: Iterable[tuple[str, str, str]]) -> str:
@@ -128,12 +138,12 @@ def table(
     *,
     note: str = "",
 ) -> str:
-    """Return a table; its last column is text."""
+    """Return a table; its last column is text. Links can be followed."""
 
     def cells(row: Sequence[object], tag: str) -> str:
         last = len(row) - 1
         return "".join(
-            f"<{tag}{' class=text' if k == last else ''}>{escape(value)}</{tag}>"
+            f"<{tag}{' class=text' if k == last else ''}>{_shown(value)}</{tag}>"
             for k, value in enumerate(row)
         )
 
@@ -144,6 +154,29 @@ def table(
         f"<thead><tr>{cells(header, 'th')}</tr></thead><tbody>\n{lines}\n</tbody>"
         "</table></div></section>"
     )
+
+
+@dataclass(frozen=True)
+class Link:
+    """Words that lead to a file.
+
+    Attributes
+    ----------
+    words : as they are read
+    path : of the file, as seen from the page
+    """
+
+    words: str
+    path: PurePath
+
+    @property
+    def html(self) -> str:
+        """Return the element."""
+        return f'<a href="{quote(self.path.as_posix())}">{escape(self.words)}</a>'
+
+
+def _shown(value: object) -> str:
+    return value.html if isinstance(value, Link) else escape(value)
 
 
 def folded(title: str, text: str) -> str:

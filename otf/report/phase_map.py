@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from otf.report.figure import Axes
 
 MOST_NUMBERS = 40  # cells that still have room for a word
+NAMES_IN_A_ROW = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,6 @@ class PhaseMap:
                         xytext=(0, -9),
                         textcoords="offset points",
                         ha="center",
-                        fontsize=7.5,
                     )
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(y[0], y[-1])
@@ -78,14 +78,20 @@ class PhaseMap:
         axes.grid(visible=False)
         axes.set_xlabel("temperature (K)")
         axes.set_ylabel("pressure (GPa)")
-        axes.set_title(self.title)
         handles = [
             Patch(facecolor=colors[name], alpha=0.45, label=name)
             for name in self.palette
             if name in self.phases.values()
         ]
-        if handles:
-            axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        # Above the map: beside it, names would take the room of a narrow one.
+        axes.legend(
+            handles=handles,
+            title=self.title,
+            alignment="left",
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=NAMES_IN_A_ROW,
+        )
 
 
 def edges(values: Sequence[float]) -> FloatArray:

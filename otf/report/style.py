@@ -21,6 +21,7 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .2rem; letter-spacing: -.
 h2 { font-size: 1.3rem; margin: 0 0 .6rem; }
 h3 { font-size: 1rem; margin: 0 0 .35rem; }
 p { margin: 0 0 .7rem; }
+a { color: var(--calm); }
 .soft { color: var(--soft); font-size: .92rem; }
 .chapter { margin: 0 0 2.2rem; }
 .chapter > .soft { max-width: 86ch; margin: -.3rem 0 1.2rem; }
