@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from otf.commands.sweep_picture import pictures_of
 from otf.commands.sweep_reading import results_so_far
-from otf.commands.sweep_results import common_phase, replicas_of
+from otf.commands.sweep_results import common_phase, replicas_of, set_name
 from otf.commands.sweep_summary import notes_of, over_finished
 from otf.errors import InputError, StoreError
 from otf.report.page import formula_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from otf.commands.sweep_results import Result
     from otf.settings import Settings
-    from otf.settings.members import Member
     from otf.store.schema import RunFolder, SweepFolder
 
 
@@ -71,7 +70,6 @@ def view_of(
         subtitle=_subtitle(settings, folder, results),
         running=is_locked(folder.lock),
         axes=_axes(settings),
-        heads=list(_place(results[0].member)),
         runs=[_run(r, folder.member(r.member.name), place) for r in results],
         sets=_sets(results),
         n_steps=settings.dynamics.n_steps,
@@ -124,24 +122,9 @@ def _axes(settings: Settings) -> list[Axis]:
     return [axis for axis in axes if axis.values]
 
 
-def _place(member: Member) -> dict[str, str]:
-    """Return what varies, by the head of its column; the seed comes last."""
-    place = {}
-    if member.structure:
-        place["from"] = member.structure
-    if member.temperature_K is not None:
-        place["set T (K)"] = f"{member.temperature_K:g}"
-    if member.pressure_GPa is not None:
-        place["set P (GPa)"] = f"{member.pressure_GPa:g}"
-    if member.seed is not None:
-        place["seed"] = str(member.seed)
-    return place
-
-
 def _run(result: Result, folder: RunFolder, place: Path) -> SweepRun:
     return SweepRun(
         name=result.member.name,
-        place=list(_place(result.member).values()),
         state=result.word,
         means=result.means,
         phase=result.phase.name if result.phase else "",
@@ -170,7 +153,7 @@ def _sets(results: Sequence[Result]) -> list[ReplicaSet]:
         phase, of_it = common_phase(group)
         sets.append(
             ReplicaSet(
-                place=list(_place(member).values())[:-1],
+                name=set_name(member),
                 n_runs=len(group),
                 n_finished=n,
                 means=over_finished(group),

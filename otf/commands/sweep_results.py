@@ -66,6 +66,11 @@ def replicas_of(results: Sequence[Result]) -> list[tuple[Member, list[Result]]]:
     return [(group[0].member, group) for group in groups.values()]
 
 
+def set_name(member: Member) -> str:
+    """Return the name of a set of replicas: that of one of them, without its seed."""
+    return member.name.rpartition("-")[0] or "all"
+
+
 def common_phase(group: Sequence[Result]) -> tuple[str, int]:
     """Return the phase most replicas are in, and how many are; "" where none is known.
 

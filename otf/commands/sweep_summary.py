@@ -10,7 +10,7 @@ import numpy as np
 from otf.analysis.run_means import QUANTITIES, RunMeans, over_replicas
 from otf.commands.analyses.outcome import Outcome, with_error
 from otf.commands.sweep_picture import panels_of
-from otf.commands.sweep_results import Result, common_phase, replicas_of
+from otf.commands.sweep_results import Result, common_phase, replicas_of, set_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def in_words(results: Sequence[Result]) -> str:
         ]
         if len(group) > 1:
             n = sum(r.end.finished for r in group)
-            name = member.name.rpartition("-")[0] or "all"
+            name = set_name(member)
             phase, of_it = common_phase(group)
             word = f"{phase}, {of_it} of {n}" if 0 < of_it < n else phase
             rows.append(

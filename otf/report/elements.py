@@ -137,13 +137,19 @@ def table(
     rows: Sequence[Sequence[object]],
     *,
     note: str = "",
+    names: int = 0,
 ) -> str:
-    """Return a table; its last column is text. Links can be followed."""
+    """Return a table; its last column is text, so many first ones are names.
+
+    What stands in a cell may be a Link.
+    """
+    kinds = dict.fromkeys(range(names), " class=name") | {
+        len(header) - 1: " class=text"
+    }
 
     def cells(row: Sequence[object], tag: str) -> str:
-        last = len(row) - 1
         return "".join(
-            f"<{tag}{' class=text' if k == last else ''}>{_shown(value)}</{tag}>"
+            f"<{tag}{kinds.get(k, '')}>{_shown(value)}</{tag}>"
             for k, value in enumerate(row)
         )
 

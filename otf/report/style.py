@@ -79,6 +79,7 @@ table { border-collapse: collapse; font-size: .92rem; min-width: 60%;
 th, td { text-align: right; padding: .32rem .9rem .32rem 0; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; }
+th.name, td.name { text-align: left; }
 th.text, td.text { text-align: left; white-space: normal; min-width: 18ch; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font-size: .875rem; line-height: 1.5; margin: .8rem 0 0;

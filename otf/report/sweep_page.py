@@ -150,19 +150,18 @@ def phases_in_words(view: SweepView) -> str:
 
 def replicas_table(view: SweepView) -> str:
     """Return the table of sets of replicas, empty without any."""
-    if not view.sets:
-        return ""
     rows = [
         (
-            *one.place,
+            one.name,
             f"{one.n_finished} of {one.n_runs}",
             *_means(one.means),
             one.phase or "–",
         )
         for one in view.sets
+        if one.n_finished
     ]
-    heads = (*view.heads[:-1], "finished", *(head for head, _ in _MEANS), "phase")
-    return table("Sets of replicas", heads, rows)
+    heads = ("of", "finished", *(head for head, _ in _MEANS), "phase")
+    return table("Sets of replicas", heads, rows, names=1) if rows else ""
 
 
 def shared_section(view: SweepView) -> str:
@@ -214,48 +213,45 @@ def shared_numbers(
 def runs_section(view: SweepView) -> str:
     """Return the chapter on every run."""
     learns = any(run.calls is not None for run in view.runs)
-    heads = [*view.heads, "", "phase", *(head for head, _ in _MEANS), "steps"]
     rows = [
         (
-            *run.place,
+            _name(run),
             run.verdict or run.state,
-            run.phase or "–",
             *_means(run.means),
             f"{run.steps:,}",
             *(("–" if run.calls is None else f"{run.calls:,}",) if learns else ()),
-            _name(run),
+            run.phase or "–",
         )
         for run in view.runs
     ]
-    if learns:
-        heads.append("calls")
-    every = table(
-        "All runs",
-        (*heads, "run"),
-        rows,
-        note="The names lead to the pages of the runs."
-        if any(run.page for run in view.runs)
-        else "",
-    )
-    return section("runs", "The runs", [unfinished_table(view), every])
+    heads = ["run", "", *(head for head, _ in _MEANS), "steps"]
+    heads += ["calls", "phase"] if learns else ["phase"]
+    linked = any(run.page for run in view.runs)
+    words = "The names lead to the pages of the runs." if linked else ""
+    every = table("All runs", heads, rows, note=words, names=2)
+    waiting = sum(run.state == "not finished" and not run.steps for run in view.runs)
+    who = "1 run has" if waiting == 1 else f"{waiting} runs have"
+    lines = [f"{who} made no step so far."] if waiting else []
+    return section("runs", "The runs", [sentences(lines), left_table(view), every])
 
 
-def unfinished_table(view: SweepView) -> str:
-    """Return the table of runs that failed or wait, with the reasons; or nothing."""
-    left = [run for run in view.runs if run.state in ("failed", "not finished")]
-    if not left:
-        return ""
+def left_table(view: SweepView) -> str:
+    """Return the table of runs that failed or were stopped, and why; or nothing."""
+    left = [
+        run
+        for run in view.runs
+        if run.state == "failed" or (run.state == "not finished" and run.steps)
+    ]
     rows = [
         (_name(run), run.state, f"{run.steps:,} of {view.n_steps:,}", _reason(run))
         for run in left
     ]
-    return table("Runs that are not finished", ("run", "", "steps", "why"), rows)
+    heads = ("run", "", "steps", "why")
+    return table("Runs that are not finished", heads, rows, names=2) if rows else ""
 
 
 def _reason(run: SweepRun) -> str:
-    if run.problem:
-        return run.problem
-    return "stopped; it goes on from its checkpoint" if run.steps else "not begun"
+    return run.problem or "stopped; otf-md sweep goes on from its checkpoint"
 
 
 def _name(run: SweepRun) -> object:

@@ -54,8 +54,7 @@ class SweepRun:
 
     Attributes
     ----------
-    name : of its folder
-    place : its values of all that varies, in words
+    name : of its folder, made of the values that vary
     state : how it stands
     means : of the end of the last stage; NaN where they are not known
     phase : in a word, empty where it is not known
@@ -67,7 +66,6 @@ class SweepRun:
     """
 
     name: str
-    place: Sequence[str]
     state: State
     means: RunMeans
     phase: str = ""
@@ -84,13 +82,13 @@ class ReplicaSet:
 
     Attributes
     ----------
-    place : their values of all that varies but the seed, in words
+    name : made of the values that vary, the seed left out
     n_runs, n_finished : of them
     means : over those that are finished, with the error of their scatter
     phase : that most of them are in, with how many are where not all
     """
 
-    place: Sequence[str]
+    name: str
     n_runs: int
     n_finished: int
     means: RunMeans
@@ -107,7 +105,6 @@ class SweepView:
     subtitle : what is simulated, and where it lies
     running : whether a process works on it
     axes : what was varied
-    heads : of the places of runs; those of sets lack the seed, which is the last
     runs : in the order they were asked for
     sets : of replicas; empty where no two runs differ in their seeds alone
     n_steps : that every run is asked for
@@ -123,7 +120,6 @@ class SweepView:
     subtitle: str
     running: bool
     axes: Sequence[Axis]
-    heads: Sequence[str]
     runs: Sequence[SweepRun]
     sets: Sequence[ReplicaSet]
     n_steps: int
