@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from otf.configuration import FloatArray
 
@@ -33,6 +33,7 @@ QUIET = "#8a8f98"
 SERIES = (MODEL, REFERENCE, "#2a9d74", AUDIT, THRESHOLD, "#b08d2f")
 TIME = "viridis"  # colours of what has an order: time, temperature
 NARROW, WIDE = 3.6, 10.6  # inches
+LETTERS = 26  # of two names with their signs, beside an axis of NARROW inches
 INK = "#010203"  # replaced by the colour of the text around the figure
 
 STYLE = {
@@ -226,6 +227,11 @@ def thinned(
 def sparse(n: int, limit: int = 6000) -> slice:
     """Return a slice that takes at most ``limit`` of n points, evenly."""
     return slice(None, None, max(1, -(-n // limit)))
+
+
+def columns_of_names(names: Sequence[str]) -> int:
+    """Return how many names of a legend fit side by side into NARROW inches."""
+    return 2 if sum(sorted(map(len, names))[-2:]) <= LETTERS else 1
 
 
 def plain_log(axis: Axes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Patch, Rectangle
 
-from otf.report.figure import QUIET, SERIES
+from otf.report.figure import QUIET, SERIES, columns_of_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from otf.report.figure import Axes
 
 MOST_NUMBERS = 40  # cells that still have room for a word
-NAMES_IN_A_ROW = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +89,7 @@ class PhaseMap:
             alignment="left",
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=NAMES_IN_A_ROW,
+            ncols=columns_of_names([str(one.get_label()) for one in handles]),
         )
 
 

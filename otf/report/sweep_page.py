@@ -22,7 +22,7 @@ from otf.report.elements import (
     verdict_box,
     write_page,
 )
-from otf.report.figure import drawing
+from otf.report.figure import columns_of_names, drawing
 from otf.report.learned_section import findings
 from otf.report.physics_section import with_error
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # Heads of the columns of means, in the order of QUANTITIES, and decimals at least.
 _MEANS = (("T (K)", 1), ("P (GPa)", 3), ("V (Å³/atom)", 3), ("E (eV/atom)", 4))
+HEIGHT, ROW = 3.0, 0.19  # inches of a figure, and of a line of names above it
 MOST_VALUES = 8  # of an axis that are spelt out
 READING = (
     "Means are those of the end of the last stage. The error of a run counts "
@@ -128,12 +129,16 @@ def results_section(view: SweepView) -> str:
 def _drawing(number: int, picture: Picture) -> Drawing:
     def draw(axes: Axes) -> None:
         picture.panel.draw(axes.figure, axes)
-        if len(axes.get_legend_handles_labels()[1]) > 1:
-            # Inside of so narrow a plot, names would lie among the points.
-            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+        _, names = axes.get_legend_handles_labels()
+        if axes.get_legend() is None or not names:
+            return
+        # Inside of so narrow a plot, names would lie among the points.
+        n_columns = columns_of_names(names)
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=n_columns)
+        axes.figure.set_figheight(HEIGHT + ROW * -(-len(names) // n_columns))
 
     name = f"picture-{number + 1}"
-    return drawing(name, picture.title, picture.alt, draw, height=3.3)
+    return drawing(name, picture.title, picture.alt, draw, height=HEIGHT + ROW)
 
 
 def phases_in_words(view: SweepView) -> str:
