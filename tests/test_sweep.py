@@ -302,6 +302,7 @@ def test_runs_of_another_input_are_not_taken_over(prepare, capsys):
     assert "was begun with another input" in said
     assert "(changed: dynamics.stages)" in said
     assert said.count("\n") == 1
+    assert not SweepFolder(path.parent / "run").input.exists()
 
 
 @pytest.mark.parametrize("together", ["", "share_model = true"])

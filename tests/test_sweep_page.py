@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import PurePath
 
@@ -177,8 +178,9 @@ def test_what_only_the_sweep_saw_holds_until_a_run_goes_on(swept, tmp_path):
     record.write_text(json.dumps({"tables": {"runs": runs | {"steps": [7]}}}))
     words = [r.word for r in results_so_far(settings, folder)]
     assert words == ["not finished"] * 4
-    record.write_text("torn")
-    assert [r.word for r in results_so_far(settings, folder)] == words
+    for other in ("torn", '{"tables": null}', "{}"):  # or of another version
+        record.write_text(other)
+        assert [r.word for r in results_so_far(settings, folder)] == words
 
 
 # ------------------------------------------------------------------------ what it shows
@@ -287,3 +289,18 @@ def test_a_page_has_the_means_below_the_map_with_a_name_for_each_pressure():
     assert [type(p.panel) for p in pictures] == [PhaseMap, Lines, Lines]
     assert [c.label for c in pictures[1].panel.curves] == ["0 GPa", "10 GPa"]
     assert pictures[1].title == "Volume over temperature"
+
+
+def test_a_finished_run_that_lost_its_table_is_one_failed_run(swept, tmp_path):
+    folder = SweepFolder(tmp_path / "run")
+    shutil.copytree(swept.path, folder.path)
+    shutil.copy(swept.path.parent / "si.xyz", tmp_path)
+    shutil.copy(swept.path.parent / "input.toml", tmp_path)
+    folder.member("600K-seed2").thermo.unlink()
+    assert main(["sweep", str(tmp_path / "input.toml")]) == 1
+    table = json.loads(folder.results.with_suffix(".json").read_text())["tables"][
+        "runs"
+    ]
+    assert table["status"] == ["finished"] * 3 + ["failed"]
+    assert "thermo.csv" in table["problem"][3]
+    assert "Failed in part" in Page(folder.report.read_text()).text

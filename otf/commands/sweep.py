@@ -107,7 +107,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"stopped by {reason}; go on with 'otf-md sweep {arguments.input}'",
         )
         return 0 if stop.signal is None else SIGNALLED + stop.signal
-    return 1 if any(end.problem for end in ends) else 0
+    return 1 if any(result.end.problem for result in results) else 0
 
 
 def files_of(outcome: Outcome, folder: SweepFolder) -> list[Path]:

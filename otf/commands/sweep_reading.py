@@ -58,7 +58,12 @@ def _problems(folder: SweepFolder) -> dict[tuple[str, int], str]:
         runs = json.loads(path.read_text())["tables"]["runs"]
         rows = zip(runs["run"], runs["steps"], runs["problem"], strict=True)
         return {(name, steps): problem for name, steps, problem in rows if problem}
-    except (OSError, ValueError, KeyError):  # none yet, or of an earlier version
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # none yet, or of an earlier version
         return {}
 
 
