@@ -33,7 +33,7 @@ QUIET = "#8a8f98"
 SERIES = (MODEL, REFERENCE, "#2a9d74", AUDIT, THRESHOLD, "#b08d2f")
 TIME = "viridis"  # colours of what has an order: time, temperature
 NARROW, WIDE = 3.6, 10.6  # inches
-LETTERS = 26  # of two names with their signs, beside an axis of NARROW inches
+LETTERS, SIGN = 12, 4  # in an inch of a legend; the room of a sign, in letters
 INK = "#010203"  # replaced by the colour of the text around the figure
 
 STYLE = {
@@ -229,9 +229,12 @@ def sparse(n: int, limit: int = 6000) -> slice:
     return slice(None, None, max(1, -(-n // limit)))
 
 
-def columns_of_names(names: Sequence[str]) -> int:
-    """Return how many names of a legend fit side by side into NARROW inches."""
-    return 2 if sum(sorted(map(len, names))[-2:]) <= LETTERS else 1
+def names_in_a_row(axes: Axes, names: Sequence[str]) -> int:
+    """Return how many names of a legend fit side by side above axes."""
+    room = LETTERS * axes.get_window_extent().width / axes.figure.dpi
+    lengths = sorted((len(name) + SIGN for name in names), reverse=True)
+    rows = [n for n in (3, 2) if sum(lengths[:n]) <= room]
+    return rows[0] if rows else 1
 
 
 def plain_log(axis: Axes) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Patch, Rectangle
 
-from otf.report.figure import QUIET, SERIES, columns_of_names
+from otf.report.figure import QUIET, SERIES, names_in_a_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,9 +66,10 @@ class PhaseMap:
                     axes.annotate(
                         remark,
                         (temperature, pressure),
-                        xytext=(0, -9),
+                        xytext=(0, -4),
                         textcoords="offset points",
                         ha="center",
+                        va="top",
                     )
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(y[0], y[-1])
@@ -89,7 +90,7 @@ class PhaseMap:
             alignment="left",
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            ncols=columns_of_names([str(one.get_label()) for one in handles]),
+            ncols=names_in_a_row(axes, [str(one.get_label()) for one in handles]),
         )
 
 

@@ -22,7 +22,7 @@ from otf.report.elements import (
     verdict_box,
     write_page,
 )
-from otf.report.figure import columns_of_names, drawing
+from otf.report.figure import drawing, names_in_a_row
 from otf.report.learned_section import findings
 from otf.report.physics_section import with_error
 
@@ -133,7 +133,7 @@ def _drawing(number: int, picture: Picture) -> Drawing:
         if axes.get_legend() is None or not names:
             return
         # Inside of so narrow a plot, names would lie among the points.
-        n_columns = columns_of_names(names)
+        n_columns = names_in_a_row(axes, names)
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=n_columns)
         axes.figure.set_figheight(HEIGHT + ROW * -(-len(names) // n_columns))
 
