@@ -269,6 +269,8 @@ def test_a_killed_sweep_goes_on_and_every_run_is_the_ordinary_one(
     while any(is_locked(sweep.member(name).lock) for name in ("seed1", "seed2")):
         time.sleep(0.05)
     assert not is_finished(first)
+    assert main(["report", str(sweep.path)]) == 0
+    assert "0 of 2 runs have made all their steps" in sweep.report.read_text()
     # A folder that is damaged is one failed run; the sweep goes on with the others.
     damaged = sweep.member("seed2").journal
     content = damaged.read_bytes()

@@ -238,12 +238,12 @@ def test_the_page_says_what_was_varied_and_what_failed_and_why(view):
     page = Page(text)
     words = " ".join(page.text)
     assert "temperatures 2 600, 900 K" in words
-    assert "2 of 4 runs have made all their steps, 1 failed" in words
+    assert "2 of 4 runs have made all their steps, 1 failed, otf-md sweep" in words
     assert "failed 120 of 400 the code said <no>" in words
     assert "1 run has made no step so far." in words
     assert "900K-seed2 failed" not in words
-    assert "reference calls 52 13 a run" in words
-    assert "converged 1 of 4" in words
+    assert "reference calls 52 of all runs" in words
+    assert "converged 1 of 2 models of finished runs" in words
     assert "The phase is fcc in 1, disordered in 1 of 2 finished runs." in words
     assert "601.3 ± 4.2" in words
     assert links(text) == ["a%20b%231/report.html"]

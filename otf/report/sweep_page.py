@@ -83,10 +83,11 @@ def verdict(view: SweepView) -> str:
         words.append(f"{failed} failed")
     if view.running:
         return verdict_box("calm", "Running", ", ".join(words))
+    if done + failed < n:
+        words.append("otf-md sweep goes on with the others")
     if failed:
         return verdict_box("warn", "Failed in part", ", ".join(words))
     if done < n:
-        words.append("otf-md sweep goes on with the others")
         return verdict_box("warn", "Not finished", ", ".join(words))
     return verdict_box("calm", "Finished", ", ".join(words))
 
@@ -109,9 +110,11 @@ def key_numbers(view: SweepView) -> Iterator[tuple[str, str, str]]:
     called = [run for run in view.runs if run.calls is not None]
     if called:
         calls = sum(run.calls or 0 for run in called)
-        good = sum(run.verdict == "converged" for run in called)
-        yield "reference calls", f"{calls:,}", f"{calls / len(called):.3g} a run"
-        yield "converged", f"{good} of {len(called)}", "runs that learn"
+        yield "reference calls", f"{calls:,}", "of all runs"
+    verdicts = [run.verdict for run in view.runs if run.verdict]
+    if verdicts:
+        good = verdicts.count("converged")
+        yield "converged", f"{good} of {len(verdicts)}", "models of finished runs"
 
 
 def results_section(view: SweepView) -> str:
