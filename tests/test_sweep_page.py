@@ -228,7 +228,7 @@ def view():
         runs=runs,
         sets=sets,
         n_steps=400,
-        pictures=pictures,
+        pictures=[pictures],
         input_text="seed = 1",
     )
 
@@ -285,7 +285,7 @@ def test_fixed_cells_are_drawn_by_their_pressure_and_free_ones_by_their_volume()
 def test_a_page_has_the_means_below_the_map_with_a_name_for_each_pressure():
     results = [result(t, p, 0.1) for t in (300.0, 600.0) for p in (0.0, 10.0)]
     assert [type(panel) for panel in panels_of(results)] == [PhaseMap]
-    pictures = pictures_of(results)
+    (pictures,) = pictures_of(results)
     assert [type(p.panel) for p in pictures] == [PhaseMap, Lines, Lines]
     assert [c.label for c in pictures[1].panel.curves] == ["0 GPa", "10 GPa"]
     assert pictures[1].title == "Volume over temperature"

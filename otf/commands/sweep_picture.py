@@ -40,16 +40,18 @@ def panels_of(results: Sequence[Result]) -> list[Panel]:
     return [line for axis in varied for line in _lines(groups, axis, _start_and_phase)]
 
 
-def pictures_of(results: Sequence[Result]) -> list[Picture]:
-    """Return the same for a page, below maps the means along the temperature too."""
+def pictures_of(results: Sequence[Result]) -> list[list[Picture]]:
+    """Return the same for a page in rows, with the means beside or below maps."""
     groups = _finished(results)
     varied = _varied(groups)
+    name = _start_and_pressure if len(varied) == 2 else _start_and_phase
+    means = [
+        _picture(line, axis)
+        for axis in varied[:1]
+        for line in _lines(groups, axis, name)
+    ]
     if len(varied) < 2:
-        return [
-            _picture(line, axis)
-            for axis in varied
-            for line in _lines(groups, axis, _start_and_phase)
-        ]
+        return [means]
     maps = [
         Picture(
             ", ".join(word for word in ("Phases", found.title) if word),
@@ -59,9 +61,7 @@ def pictures_of(results: Sequence[Result]) -> list[Picture]:
         )
         for found in _maps(groups)
     ]
-    axis = "temperature_K"
-    lines = _lines(groups, axis, _start_and_pressure)
-    return [*maps, *(_picture(line, axis) for line in lines)]
+    return [maps + means] if len(maps) == 1 else [maps, means]
 
 
 def _finished(results: Sequence[Result]) -> list[Group]:

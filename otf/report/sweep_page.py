@@ -119,17 +119,20 @@ def key_numbers(view: SweepView) -> Iterator[tuple[str, str, str]]:
 
 def results_section(view: SweepView) -> str:
     """Return the chapter on what the runs come to."""
-    drawings = [_drawing(k, picture) for k, picture in enumerate(view.pictures)]
+    rows = [
+        [_drawing(f"picture-{j}-{k}", picture) for k, picture in enumerate(row)]
+        for j, row in enumerate(view.pictures)
+    ]
     chapter = [
         sentences([phases_in_words(view), *view.notes]),
-        gallery(drawings),
+        *map(gallery, rows),
         replicas_table(view),
         note(READING) if view.count("finished") else "",
     ]
     return section("results", "What came of it", chapter)
 
 
-def _drawing(number: int, picture: Picture) -> Drawing:
+def _drawing(name: str, picture: Picture) -> Drawing:
     def draw(axes: Axes) -> None:
         picture.panel.draw(axes.figure, axes)
         _, names = axes.get_legend_handles_labels()
@@ -140,7 +143,6 @@ def _drawing(number: int, picture: Picture) -> Drawing:
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=n_columns)
         axes.figure.set_figheight(HEIGHT + ROW * -(-len(names) // n_columns))
 
-    name = f"picture-{number + 1}"
     return drawing(name, picture.title, picture.alt, draw, height=HEIGHT + ROW)
 
 

@@ -108,7 +108,7 @@ class SweepView:
     runs : in the order they were asked for
     sets : of replicas; empty where no two runs differ in their seeds alone
     n_steps : that every run is asked for
-    pictures : of the results
+    pictures : of the results, in rows
     input_text : the input file
     notes : what a reader must know, one sentence each
     shared : what runs that learn together have learned; None where they do not, or
@@ -123,7 +123,7 @@ class SweepView:
     runs: Sequence[SweepRun]
     sets: Sequence[ReplicaSet]
     n_steps: int
-    pictures: Sequence[Picture]
+    pictures: Sequence[Sequence[Picture]]
     input_text: str
     notes: Sequence[str] = field(default_factory=tuple)
     shared: RunView | None = None
