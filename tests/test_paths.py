@@ -45,9 +45,7 @@ def test_models_are_loaded_and_saved_by_name(tmp_path, kind):
     model, file = load_model(kind(FIRST)), read_model(kind(FIRST))
     proof = [c for c, _ in file.proof]
     save_model(kind(f"{tmp_path}/again.h5"), model, proof=proof, metadata={})
-    write_model(
-        kind(f"{tmp_path}/same.h5"), file.arrays, metadata={}, proof=file.proof
-    )
+    write_model(kind(f"{tmp_path}/same.h5"), file.arrays, metadata={}, proof=file.proof)
     energies = [
         load_model(kind(f"{tmp_path}/{name}")).predict(proof[0]).energy
         for name in ("again.h5", "same.h5")
