@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 # In 30 runs that converged at most 4 followed one another; in 6 that went on asking, of
 # silicon, aluminium and a perovskite, 11 to 31 did.
 TOO_MANY = 10
-# Of their spilling: a bound that lets such environments in, see docs/theory/decision.md.
+# Of their spilling: a bound that lets such environments in (docs/theory/decision.md).
 SHARE = 0.1
 
 
