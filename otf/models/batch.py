@@ -13,7 +13,7 @@ G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins 2013, s
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg.lapack import dtpqrt
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray, IntArray, Labels
     from otf.models.bayesian_linear import BayesianLinear
+    from otf.models.blind import BlindParts
     from otf.models.levels import Unshifted
     from otf.models.references import References
 
@@ -46,6 +47,22 @@ _SCALE_FRAMES = 32
 # A decomposition of fewer columns takes seconds on one thread, and the threads of the
 # matrix library, which wait for each other, many times that on a busy machine.
 _SMALL = 2000
+
+
+class Block(NamedTuple):
+    """What one structure gives to a fit by its labels of one kind.
+
+    Attributes
+    ----------
+    frame : its number in the data set
+    kind : energy, force or stress
+    rows, labels : (r, m) and (r,), over their noise and times their weight
+    """
+
+    frame: int
+    kind: str
+    rows: FloatArray
+    labels: FloatArray
 
 
 class TriangularFactor:
@@ -107,6 +124,7 @@ def fit_dataset(
     bound: float = 1e-8,
     cur_epsilon: float | None = None,
     levels: IntArray | None = None,
+    blind: BlindParts | None = None,
     progress: Progress | None = None,
 ) -> FitReport:
     """Fit an empty model to a data set and leave it ready to predict.
@@ -128,6 +146,8 @@ def fit_dataset(
     levels
         (F,) reference of every frame, 0 for the one the model predicts; energies of
         the others may be shifted by a constant for each species. None for one.
+    blind
+        Of this model and these frames: takes the rows as they pass.
     progress
         Called with (stage, done, total).
 
@@ -154,10 +174,12 @@ def fit_dataset(
     with one_blas_thread():
         blocks = _row_blocks(model, frames, targets, elements, report)
         if levels is not None:
-            kept: list[tuple[FloatArray, FloatArray]] = []
+            kept: list[Block] = []
             blocks = _without_energies(blocks, kept)
-        for _, rows, labels in blocks:
-            factor.add(rows, labels)
+        for block in blocks:
+            factor.add(block.rows, block.labels)
+            if blind is not None:
+                blind.add(block.frame, block.kind, block.rows, block.labels)
         if levels is not None and kept:
             energies = _unshifted(model, frames, targets, levels, kept)
             factor.add(energies.rows, energies.labels)
@@ -168,6 +190,11 @@ def fit_dataset(
         solution = model.solver.solve(problem)
         model.adopt(solution, elements)
     report("solve", 1, 1)
+    on_level = comparable(model, frames, levels)
+    if levels is not None and blind is not None:
+        for block in kept:
+            labels = _on_its_level(model, block, frames, on_level)
+            blind.add(block.frame, block.kind, block.rows, labels)
     fit = solution.fit
     model.report = FitReport(
         prior_precision=fit.prior_precision,
@@ -179,7 +206,7 @@ def fit_dataset(
         n_rows=factor.n_rows - n_lost,
         n_references=model.n_references,
         n_frames=len(frames),
-        errors=prediction_errors(model, comparable(model, frames, levels)),
+        errors=prediction_errors(model, on_level),
     )
     return model.report
 
@@ -264,16 +291,23 @@ def _elements(
     )
 
 
-def _without_energies(
-    blocks: Iterator[tuple[str, FloatArray, FloatArray]],
-    kept: list[tuple[FloatArray, FloatArray]],
-) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+def _without_energies(blocks: Iterator[Block], kept: list[Block]) -> Iterator[Block]:
     """Yield all blocks but those of energies, which are kept back."""
-    for kind, rows, labels in blocks:
-        if kind == "energy":
-            kept.append((rows, labels))
+    for block in blocks:
+        if block.kind == "energy":
+            kept.append(block)
         else:
-            yield kind, rows, labels
+            yield block
+
+
+def _on_its_level(
+    model: BayesianLinear, block: Block, frames: Frames, on_level: Frames
+) -> FloatArray:
+    """Return the label of an energy less its shift, as the fit scales it."""
+    configuration, labels = frames[block.frame]
+    shift = (on_level[block.frame][1].energy - labels.energy) / configuration.n_atoms
+    unit = model.weights.energy / model.training.noise.energy
+    return np.asarray(block.labels + unit * shift)
 
 
 def _unshifted(
@@ -281,13 +315,13 @@ def _unshifted(
     frames: Frames,
     targets: Sequence[Targets],
     levels: IntArray,
-    kept: Sequence[tuple[FloatArray, FloatArray]],
+    kept: Sequence[Block],
 ) -> Unshifted:
     """Return the rows of all energies with the shifts of levels integrated out."""
     known = [k for k, target in enumerate(targets) if len(target.energy)]
     return unshifted(
-        np.concatenate([rows for rows, _ in kept]),
-        np.concatenate([labels for _, labels in kept]),
+        np.concatenate([block.rows for block in kept]),
+        np.concatenate([block.labels for block in kept]),
         levels[known],
         fractions_of([frames[k][0] for k in known], model.descriptor.species),
     )
@@ -299,8 +333,8 @@ def _row_blocks(
     targets: Sequence[Targets],
     elements: ElementEnergies,
     progress: Progress,
-) -> Iterator[tuple[str, FloatArray, FloatArray]]:
-    """Yield kind, raw weighted rows and labels of one structure at a time."""
+) -> Iterator[Block]:
+    """Yield what the structures give to the fit, one after another."""
     noise = model.training.noise
     references = model.current_basis.references
 
@@ -317,7 +351,8 @@ def _row_blocks(
     items = zip([c for c, _ in frames], targets, strict=True)
     for done, blocks in enumerate(in_order(rows_of, items)):
         progress("rows", done, len(frames))
-        yield from blocks
+        for block in blocks:
+            yield Block(done, *block)
 
 
 def _problem(

@@ -1,0 +1,237 @@
+"""What a fit to a data set says of its parts when each is left out in turn.
+
+The fit itself goes on undisturbed: while its rows pass by, the normal equations of
+every part are kept, and the sum of all others is the regression without one. So nothing
+is described, chosen or computed twice. References, precisions and energies of the
+elements stay those of the fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg.blas import dsyrk
+
+from otf.models.evidence import GramSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from otf.configuration import Configuration, FloatArray, IntArray, Labels
+    from otf.models.bayesian_linear import BayesianLinear
+    from otf.models.evidence import Posterior
+
+    Frames = Sequence[tuple[Configuration, Labels]]
+    Progress = Callable[[str, int, int], None]
+
+PARTS = 5
+STRETCHES = 4  # of consecutive frames in every part
+FEWEST = 10  # frames; two in every part
+# What is compared: frames, and of their atoms some, since a row costs m^2.
+FRAMES, ATOMS = 300, 1200
+ATOMS_OF_FRAME = 16  # of every species: enough for the mean of their deviations
+_BATCH = 1024  # rows that are whitened together
+
+
+@dataclass(frozen=True, eq=False)
+class BlindFrame:
+    """Errors of a frame, and deviations without noise, of a fit that had not seen it.
+
+    Attributes
+    ----------
+    frame : its number in the data set
+    numbers : (a,) of the atoms that were compared
+    force_errors : (a, 3) eV/angstrom, label minus prediction
+    force_deviations : (a,) eV/angstrom, sqrt(tr C_i/3)
+    energy_error, energy_deviation : (1,) eV/atom; (0,) without a label or its weight
+    stress_errors, stress_deviations : (s,) eV/angstrom^3, components that are known
+    """
+
+    frame: int
+    numbers: IntArray
+    force_errors: FloatArray
+    force_deviations: FloatArray
+    energy_error: FloatArray
+    energy_deviation: FloatArray
+    stress_errors: FloatArray
+    stress_deviations: FloatArray
+
+
+def parts_of(n_frames: int) -> list[IntArray]:
+    """Return the frames of every part: stretches of neighbours, evenly interleaved.
+
+    There must be as many frames as parts. Frames of a trajectory resemble those before
+    and after them: a single one that is left out has been seen all the same, of a
+    stretch only the ends have.
+    """
+    stretches = np.array_split(np.arange(n_frames), min(PARTS * STRETCHES, n_frames))
+    return [np.concatenate(stretches[k::PARTS]) for k in range(PARTS)]
+
+
+class BlindParts:
+    """Normal equations of every part of a data set, and rows of frames to judge by.
+
+    Parameters
+    ----------
+    model
+        That is about to be fitted.
+    frames
+        All of the data set, at least ``FEWEST``.
+    """
+
+    def __init__(self, model: BayesianLinear, frames: Frames) -> None:
+        self._model = model
+        self._configurations = [configuration for configuration, _ in frames]
+        self._part = np.empty(len(frames), dtype=np.int64)
+        for k, members in enumerate(parts_of(len(frames))):
+            self._part[members] = k
+        self._atoms = _sampled_atoms(self._configurations)
+        self._grams: list[FloatArray] = []
+        self._projections: list[FloatArray] = []
+        self._waiting: list[tuple[FloatArray, FloatArray]] = []
+        self._open = 0  # the part they are of
+        self._kept: dict[tuple[int, str], tuple[FloatArray, FloatArray]] = {}
+
+    def add(self, frame: int, kind: str, rows: FloatArray, labels: FloatArray) -> None:
+        """Take rows (r, m) and labels (r,) of one kind as the fit takes them.
+
+        Force rows come atom by atom; a frame whose forces are known in part is fitted,
+        but not judged by them.
+        """
+        part = int(self._part[frame])
+        if part != self._open or sum(len(y) for _, y in self._waiting) >= _BATCH:
+            self._fold()
+            self._open = part
+        self._waiting.append((rows, labels))
+        if frame not in self._atoms:
+            return
+        if kind != "force":
+            self._kept[frame, kind] = rows.copy(), labels.copy()
+        elif len(labels) == 3 * self._configurations[frame].n_atoms:
+            chosen = (3 * self._atoms[frame][:, None] + np.arange(3)).ravel()
+            if len(chosen):
+                self._kept[frame, kind] = rows[chosen], labels[chosen]
+
+    def _fold(self) -> None:
+        """Add the rows that wait to the normal equations of their part."""
+        if not self._waiting:
+            return
+        rows = np.concatenate([rows for rows, _ in self._waiting])
+        labels = np.concatenate([labels for _, labels in self._waiting])
+        self._waiting = []
+        rows = self._model.prior.rows(self._model.current_basis, rows)
+        if not self._grams:
+            m = rows.shape[1]
+            self._grams = [np.zeros((m, m), order="F") for _ in range(PARTS)]
+            self._projections = [np.zeros(m) for _ in range(PARTS)]
+        self._grams[self._open] = dsyrk(
+            1.0,
+            np.asfortranarray(rows.T),
+            beta=1.0,
+            c=self._grams[self._open],
+            lower=True,
+            overwrite_c=True,
+        )
+        self._projections[self._open] += rows.T @ labels
+
+    def judged(self, progress: Progress) -> list[BlindFrame]:
+        """Return what every frame's labels are off by, once the model is fitted.
+
+        Notes
+        -----
+        With G_j and b_j the normal equations of part j, part k is predicted with the
+        weights s_v S sum_{j != k} b_j, S^-1 = s_v sum_{j != k} G_j + s_w.
+        """
+        self._fold()
+        out = []
+        for part in range(PARTS):
+            progress("calibrate", part, PARTS)
+            members = [k for k in sorted(self._atoms) if self._part[k] == part]
+            if members and self._grams:
+                posterior = self._without(part)
+                out += [self._of_frame(k, posterior) for k in members]
+        return sorted(out, key=lambda one: one.frame)
+
+    def _without(self, part: int) -> Posterior:
+        report = self._model.report
+        assert report is not None  # set by the fit
+        others = [k for k in range(PARTS) if k != part]
+        lower = sum((self._grams[k] for k in others[1:]), self._grams[others[0]])
+        gram = lower + np.tril(lower, -1).T
+        projection = np.sum([self._projections[k] for k in others], axis=0)
+        # Of the labels themselves only their projection says anything of weights.
+        return GramSystem(gram, projection, 0.0, 0).posterior(
+            report.prior_precision, report.noise_precision
+        )
+
+    def _of_frame(self, frame: int, posterior: Posterior) -> BlindFrame:
+        found = dict(self._compared(frame, posterior))
+        nothing = np.empty(0), np.empty(0)
+        errors, deviations = found.get("force", nothing)
+        energy, stress = found.get("energy", nothing), found.get("stress", nothing)
+        numbers = self._configurations[frame].numbers[self._atoms[frame]]
+        return BlindFrame(
+            frame=frame,
+            numbers=numbers[: len(errors) // 3],
+            force_errors=errors.reshape(-1, 3),
+            force_deviations=np.sqrt((deviations.reshape(-1, 3) ** 2).mean(axis=1)),
+            energy_error=energy[0],
+            energy_deviation=energy[1],
+            stress_errors=stress[0],
+            stress_deviations=stress[1],
+        )
+
+    def _compared(
+        self, frame: int, posterior: Posterior
+    ) -> Iterator[tuple[str, tuple[FloatArray, FloatArray]]]:
+        """Yield kind, errors and deviations in plain units."""
+        model = self._model
+        for kind in ("energy", "force", "stress"):
+            if (frame, kind) not in self._kept:
+                continue
+            rows, labels = self._kept[frame, kind]
+            rows = model.prior.rows(model.current_basis, rows)
+            unit = model.training.noise.of(kind) / model.weights.of(kind)
+            spread = rows @ posterior.root
+            yield (
+                kind,
+                (
+                    unit * (labels - rows @ posterior.weights),
+                    unit * np.sqrt(np.einsum("ij,ij->i", spread, spread)),
+                ),
+            )
+
+
+def _sampled_atoms(configurations: Sequence[Configuration]) -> dict[int, IntArray]:
+    """Return the atoms to compare of every frame that is compared.
+
+    Frames are spread evenly, and so are those of them whose forces count; there the
+    atoms of every species are drawn by lot.
+    """
+    generator = np.random.default_rng(0)
+    n = len(configurations)
+    frames = np.unique(np.linspace(0, n - 1, min(n, FRAMES)).astype(np.int64))
+    out = {int(k): np.empty(0, dtype=np.int64) for k in frames}
+    drawn = {k: _drawn(configurations[k].numbers, generator) for k in out}
+    share = min(1.0, ATOMS / max(sum(map(len, drawn.values())), 1))
+    # A frame counts where the running sum of shares passes a whole number.
+    passed = np.floor(share * np.arange(len(frames) + 1) + 0.5 * share)
+    for k, (before, after) in zip(out, pairwise(passed), strict=True):
+        if after > before or share == 1.0:
+            out[k] = drawn[k]
+    return out
+
+
+def _drawn(numbers: IntArray, generator: np.random.Generator) -> IntArray:
+    """Return at most ``ATOMS_OF_FRAME`` atoms of every species, sorted."""
+    parts = [np.flatnonzero(numbers == z) for z in np.unique(numbers)]
+    chosen = [
+        atoms
+        if len(atoms) <= ATOMS_OF_FRAME
+        else generator.choice(atoms, ATOMS_OF_FRAME, replace=False)
+        for atoms in parts
+    ]
+    return np.sort(np.concatenate(chosen))
