@@ -278,7 +278,7 @@ def _fit(
         n_references=basis.limit,
         bound=basis.bound,
         cur_epsilon=basis.cur_epsilon,
-        blind=blind,
+        watcher=blind,
         progress=stages,
     )
 

@@ -13,7 +13,7 @@ G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins 2013, s
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg.lapack import dtpqrt
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from otf.configuration import Configuration, FloatArray, IntArray, Labels
     from otf.models.bayesian_linear import BayesianLinear
-    from otf.models.blind import BlindParts
     from otf.models.levels import Unshifted
     from otf.models.references import References
 
@@ -63,6 +62,31 @@ class Block(NamedTuple):
     kind: str
     rows: FloatArray
     labels: FloatArray
+
+
+class Watcher(Protocol):
+    """Is shown what a fit is made of."""
+
+    def begin(self, chosen: References, origins: IntArray) -> None:
+        """See environments, the references of the model among them.
+
+        ``origins`` are the frames they come from, (r,).
+        """
+        ...
+
+    def add(self, block: Block) -> None:
+        """See rows and labels, each once."""
+        ...
+
+
+class Unwatched:
+    """A watcher that does not look."""
+
+    def begin(self, chosen: References, origins: IntArray) -> None:
+        """Do nothing."""
+
+    def add(self, block: Block) -> None:
+        """Do nothing."""
 
 
 class TriangularFactor:
@@ -124,7 +148,7 @@ def fit_dataset(
     bound: float = 1e-8,
     cur_epsilon: float | None = None,
     levels: IntArray | None = None,
-    blind: BlindParts | None = None,
+    watcher: Watcher | None = None,
     progress: Progress | None = None,
 ) -> FitReport:
     """Fit an empty model to a data set and leave it ready to predict.
@@ -146,8 +170,8 @@ def fit_dataset(
     levels
         (F,) reference of every frame, 0 for the one the model predicts; energies of
         the others may be shifted by a constant for each species. None for one.
-    blind
-        Of this model and these frames: takes the rows as they pass.
+    watcher
+        Is shown the references and all rows.
     progress
         Called with (stage, done, total).
 
@@ -160,26 +184,26 @@ def fit_dataset(
         raise OTFError("the data set to fit is empty")
     if model.is_fitted or model.n_frames:
         raise OTFError("a data set is fitted by an empty model, this one has learned")
-    report = progress or _silent
+    report, watch = progress or _silent, watcher or Unwatched()
     step = max(1, len(frames) // _SCALE_FRAMES)
     model.prepare([configuration for configuration, _ in frames[::step]])
-    chosen = _select(model, frames, n_references, bound, report)
+    chosen, origins = _select(model, frames, n_references, bound, report)
     model.basis = Basis.of(chosen, model.options.jitter)
     if cur_epsilon is not None:
         model.drop_redundant(cur_epsilon, bound=1e-8)
+    watch.begin(chosen, origins)
     targets = [Targets.of(c, labels, model.baseline) for c, labels in frames]
     elements = _elements(model, frames, targets, levels)
     factor = TriangularFactor(model.n_references)
     n_lost = 0
+    kept: list[Block] = []
     with one_blas_thread():
         blocks = _row_blocks(model, frames, targets, elements, report)
         if levels is not None:
-            kept: list[Block] = []
             blocks = _without_energies(blocks, kept)
         for block in blocks:
             factor.add(block.rows, block.labels)
-            if blind is not None:
-                blind.add(block.frame, block.kind, block.rows, block.labels)
+            watch.add(block)
         if levels is not None and kept:
             energies = _unshifted(model, frames, targets, levels, kept)
             factor.add(energies.rows, energies.labels)
@@ -191,10 +215,8 @@ def fit_dataset(
         model.adopt(solution, elements)
     report("solve", 1, 1)
     on_level = comparable(model, frames, levels)
-    if levels is not None and blind is not None:
-        for block in kept:
-            labels = _on_its_level(model, block, frames, on_level)
-            blind.add(block.frame, block.kind, block.rows, labels)
+    for block in kept:
+        watch.add(_on_its_level(model, block, frames, on_level))
     fit = solution.fit
     model.report = FitReport(
         prior_precision=fit.prior_precision,
@@ -251,23 +273,29 @@ def _select(
     n_references: int | None,
     bound: float,
     progress: Progress,
-) -> References:
-    """Choose references of every species by pivoted Cholesky over all atoms."""
+) -> tuple[References, IntArray]:
+    """Choose references of every species by pivoted Cholesky over all atoms.
+
+    The second are the frames they come from, (m,).
+    """
     empty = model.current_basis.references
     parts = []
     for done, (configuration, _) in enumerate(frames):
         progress("describe", done, len(frames))
         parts.append(empty.like(model.describe(configuration)))
     pool = empty.joined(*parts)
-    chosen = empty
+    frame_of = np.repeat(np.arange(len(frames)), [p.n_references for p in parts])
+    chosen, origins = empty, [np.empty(0, dtype=np.int64)]
     for one in np.unique(pool.species):
         progress("select", int(one), len(model.descriptor.species))
-        atoms = pool.subset(np.flatnonzero(pool.species == one))
+        rows = np.flatnonzero(pool.species == one)
+        atoms = pool.subset(rows)
         index = pivoted_cholesky(
             atoms, bound=bound, limit=n_references or atoms.n_references
         )
         chosen = chosen.joined(atoms.subset(index))
-    return chosen
+        origins.append(frame_of[rows[index]])
+    return chosen, np.concatenate(origins)
 
 
 def _elements(
@@ -302,12 +330,12 @@ def _without_energies(blocks: Iterator[Block], kept: list[Block]) -> Iterator[Bl
 
 def _on_its_level(
     model: BayesianLinear, block: Block, frames: Frames, on_level: Frames
-) -> FloatArray:
-    """Return the label of an energy less its shift, as the fit scales it."""
+) -> Block:
+    """Return an energy less its shift."""
     configuration, labels = frames[block.frame]
     shift = (on_level[block.frame][1].energy - labels.energy) / configuration.n_atoms
     unit = model.weights.energy / model.training.noise.energy
-    return np.asarray(block.labels + unit * shift)
+    return block._replace(labels=np.asarray(block.labels + unit * shift))
 
 
 def _unshifted(

@@ -2,15 +2,16 @@
 
 The fit itself goes on undisturbed: while its rows pass by, the normal equations of
 every part are kept, and the sum of all others is the regression without one. So nothing
-is described, chosen or computed twice. References, precisions and energies of the
-elements stay those of the fit.
+is described or chosen twice. A part takes along the references that come from it: a fit
+that knows an environment is not surprised by it, whatever labels it lacks. Precisions
+and energies of the elements stay those of the fit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import dsyrk
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from otf.configuration import Configuration, FloatArray, IntArray, Labels
+    from otf.models.basis import Basis
+    from otf.models.batch import Block
     from otf.models.bayesian_linear import BayesianLinear
     from otf.models.evidence import Posterior
+    from otf.models.references import References
 
     Frames = Sequence[tuple[Configuration, Labels]]
     Progress = Callable[[str, int, int], None]
@@ -60,6 +64,21 @@ class BlindFrame:
     stress_deviations: FloatArray
 
 
+class _Rest(NamedTuple):
+    """The fit to all parts but one.
+
+    Attributes
+    ----------
+    basis : of the references that come from them
+    kept : (m',) their places among all
+    posterior : of the weights
+    """
+
+    basis: Basis
+    kept: IntArray
+    posterior: Posterior
+
+
 def parts_of(n_frames: int) -> list[IntArray]:
     """Return the frames of every part: stretches of neighbours, evenly interleaved.
 
@@ -94,13 +113,20 @@ class BlindParts:
         self._waiting: list[tuple[FloatArray, FloatArray]] = []
         self._open = 0  # the part they are of
         self._kept: dict[tuple[int, str], tuple[FloatArray, FloatArray]] = {}
+        self._origins = np.empty(0, dtype=np.int64)
 
-    def add(self, frame: int, kind: str, rows: FloatArray, labels: FloatArray) -> None:
-        """Take rows (r, m) and labels (r,) of one kind as the fit takes them.
+    def begin(self, chosen: References, origins: IntArray) -> None:
+        """Take note of the frames that the references of the model come from."""
+        frames = dict(zip(map(bytes, chosen.directions), origins.tolist(), strict=True))
+        kept = self._model.current_basis.references
+        self._origins = np.array([frames[bytes(row)] for row in kept.directions])
 
-        Force rows come atom by atom; a frame whose forces are known in part is fitted,
-        but not judged by them.
+    def add(self, block: Block) -> None:
+        """Take rows and labels as the fit takes them.
+
+        A frame whose forces are known in part is fitted, but not judged by them.
         """
+        frame, kind, rows, labels = block
         part = int(self._part[frame])
         if part != self._open or sum(len(y) for _, y in self._waiting) >= _BATCH:
             self._fold()
@@ -142,8 +168,10 @@ class BlindParts:
 
         Notes
         -----
-        With G_j and b_j the normal equations of part j, part k is predicted with the
-        weights s_v S sum_{j != k} b_j, S^-1 = s_v sum_{j != k} G_j + s_w.
+        With G_j and b_j the normal equations of part j, and T the columns that rotate
+        whitened rows to a basis without the references of part k, that part is
+        predicted with the weights s_v S T^T sum_{j != k} b_j, where
+        S^-1 = s_v T^T (sum_{j != k} G_j) T + s_w.
         """
         self._fold()
         out = []
@@ -151,24 +179,28 @@ class BlindParts:
             progress("calibrate", part, PARTS)
             members = [k for k in sorted(self._atoms) if self._part[k] == part]
             if members and self._grams:
-                posterior = self._without(part)
-                out += [self._of_frame(k, posterior) for k in members]
+                rest = self._without(part)
+                out += [self._of_frame(k, rest) for k in members]
         return sorted(out, key=lambda one: one.frame)
 
-    def _without(self, part: int) -> Posterior:
-        report = self._model.report
+    def _without(self, part: int) -> _Rest:
+        model, report = self._model, self._model.report
         assert report is not None  # set by the fit
         others = [k for k in range(PARTS) if k != part]
         lower = sum((self._grams[k] for k in others[1:]), self._grams[others[0]])
         gram = lower + np.tril(lower, -1).T
         projection = np.sum([self._projections[k] for k in others], axis=0)
+        dropped = np.flatnonzero(self._part[self._origins] == part)
+        basis, rotation = model.current_basis.without(dropped)
+        turn = model.prior.rotation(dropped, rotation)
         # Of the labels themselves only their projection says anything of weights.
-        return GramSystem(gram, projection, 0.0, 0).posterior(
-            report.prior_precision, report.noise_precision
-        )
+        system = GramSystem(turn.T @ gram @ turn, turn.T @ projection, 0.0, 0)
+        posterior = system.posterior(report.prior_precision, report.noise_precision)
+        kept = np.setdiff1d(np.arange(len(self._origins)), dropped)
+        return _Rest(basis, kept, posterior)
 
-    def _of_frame(self, frame: int, posterior: Posterior) -> BlindFrame:
-        found = dict(self._compared(frame, posterior))
+    def _of_frame(self, frame: int, rest: _Rest) -> BlindFrame:
+        found = dict(self._compared(frame, rest))
         nothing = np.empty(0), np.empty(0)
         errors, deviations = found.get("force", nothing)
         energy, stress = found.get("energy", nothing), found.get("stress", nothing)
@@ -185,15 +217,15 @@ class BlindParts:
         )
 
     def _compared(
-        self, frame: int, posterior: Posterior
+        self, frame: int, rest: _Rest
     ) -> Iterator[tuple[str, tuple[FloatArray, FloatArray]]]:
         """Yield kind, errors and deviations in plain units."""
-        model = self._model
+        model, posterior = self._model, rest.posterior
         for kind in ("energy", "force", "stress"):
             if (frame, kind) not in self._kept:
                 continue
             rows, labels = self._kept[frame, kind]
-            rows = model.prior.rows(model.current_basis, rows)
+            rows = model.prior.rows(rest.basis, rows[:, rest.kept])
             unit = model.training.noise.of(kind) / model.weights.of(kind)
             spread = rows @ posterior.root
             yield (
