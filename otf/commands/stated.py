@@ -225,5 +225,6 @@ def _verdict(statement: Statement) -> str:
             f"The model's deviations are wrong on these structures: {'; '.join(parts)}."
         )
     return (
-        "The model's deviations are about as large as its errors on these structures."
+        "The model's deviations are about as large as its errors, as far as "
+        f"{statement.n_frames} structures tell."
     )
