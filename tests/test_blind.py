@@ -14,7 +14,7 @@ from otf.learning.calibration import Law
 from otf.learning.laws import LEFT_OUT, RUN, Laws
 from otf.models.basis import Basis
 from otf.models.batch import fit_dataset
-from otf.models.bayesian_linear import BayesianLinear
+from otf.models.bayesian_linear import BayesianLinear, ModelOptions
 from otf.models.blind import (
     ATOMS,
     ATOMS_OF_FRAME,
@@ -46,7 +46,7 @@ def silicon(n, seed=0):
     return out
 
 
-def empty_model(*, stress=1.5):
+def empty_model(*, stress=1.5, prior="whitened"):
     descriptor = PowerSpectrum(
         species=(14,),
         cutoff_three_body=4.0,
@@ -55,12 +55,16 @@ def empty_model(*, stress=1.5):
         l_max=2,
         n_max_two_body=5,
     )
-    return BayesianLinear(descriptor, weights=RowWeights(2.0, 1.0, stress))
+    return BayesianLinear(
+        descriptor,
+        weights=RowWeights(2.0, 1.0, stress),
+        options=ModelOptions(prior=prior),
+    )
 
 
-def judged(frames, *, stress=1.5, levels=None):
+def judged(frames, *, stress=1.5, levels=None, prior="whitened"):
     """Return a fitted model and what it says of parts left out."""
-    model = empty_model(stress=stress)
+    model = empty_model(stress=stress, prior=prior)
     blind = BlindParts(model, frames)
     fit_dataset(model, frames, n_references=30, watcher=blind, levels=levels)
     return model, blind.judged(lambda *_: None)
@@ -118,8 +122,10 @@ def test_every_frame_is_left_out_once_in_stretches_of_neighbours(n):
         assert {len(part) * 5 // n for part in parts} <= {0, 1}
 
 
-def test_a_part_is_predicted_as_by_a_fit_without_it(fitted):
-    frames, model, found = fitted
+@pytest.mark.parametrize("prior", ["whitened", "identity"])
+def test_a_part_is_predicted_as_by_a_fit_without_it(prior):
+    frames = silicon(22)
+    model, found = judged(frames, prior=prior)
     assert [one.frame for one in found] == list(range(22))
     for part in parts_of(22)[:2]:
         weights, covariance, kept = without(frames, model, set(part.tolist()))

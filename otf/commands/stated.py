@@ -214,6 +214,8 @@ def lines_of(statement: Statement) -> Iterator[str]:
 
 def _verdict(statement: Statement) -> str:
     """Return one line that says whether the deviations can be used here."""
+    if not statement.kinds:
+        return "No label of these structures has a deviation to be compared with."
     parts = [
         f"{kind} {found.judgement} ({found.factor:.2g} times as large would hold 95 % "
         "of the errors)"
