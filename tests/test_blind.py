@@ -207,15 +207,29 @@ def test_energies_of_another_reference_are_judged_on_the_level_of_the_model(fitt
 
 def test_so_many_frames_and_atoms_are_compared_as_the_cost_allows():
     one = Configuration.from_atoms(bulk("NaCl", "rocksalt", a=5.64, cubic=True) * 3)
-    atoms = _sampled_atoms([one] * 1000)
+    atoms = _sampled_atoms([one] * 1000, np.arange(1000))
     assert len(atoms) == FRAMES
     sizes = [len(x) for x in atoms.values() if len(x)]
     assert set(sizes) == {2 * ATOMS_OF_FRAME}
     assert sum(sizes) == pytest.approx(ATOMS, abs=2 * ATOMS_OF_FRAME)
     numbers = one.numbers[next(x for x in atoms.values() if len(x))]
     assert sorted(set(numbers.tolist())) == [11, 17]
-    few = _sampled_atoms([one] * 3)
+    few = _sampled_atoms([one] * 3, np.arange(3))
     assert [len(x) for x in few.values()] == [2 * ATOMS_OF_FRAME] * 3
+
+
+def test_of_many_frames_only_so_many_parts_are_left_out_as_are_needed(monkeypatch):
+    frames = silicon(22)
+    _, all_of_them = judged(frames)
+    monkeypatch.setattr("otf.models.blind.ENOUGH", 11)
+    _, found = judged(frames)
+    parts = parts_of(22)
+    assert sum(map(len, parts[:2])) < 11 <= sum(map(len, parts[:3]))
+    expected = sorted(np.concatenate(parts[:3]).tolist())
+    assert [one.frame for one in found] == expected
+    for one in found:
+        same = all_of_them[one.frame]
+        np.testing.assert_allclose(one.force_errors, same.force_errors, rtol=1e-6)
 
 
 # ------------------------------------------------------------------------- the laws

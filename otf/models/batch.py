@@ -78,6 +78,10 @@ class Watcher(Protocol):
         """See rows and labels, each once."""
         ...
 
+    def end(self, problem: Problem) -> None:
+        """See the regression on all of them."""
+        ...
+
 
 class Unwatched:
     """A watcher that does not look."""
@@ -86,6 +90,9 @@ class Unwatched:
         """Do nothing."""
 
     def add(self, block: Block) -> None:
+        """Do nothing."""
+
+    def end(self, problem: Problem) -> None:
         """Do nothing."""
 
 
@@ -196,10 +203,10 @@ def fit_dataset(
     elements = _elements(model, frames, targets, levels)
     factor = TriangularFactor(model.n_references)
     n_lost = 0
-    kept: list[Block] = []
     with one_blas_thread():
         blocks = _row_blocks(model, frames, targets, elements, report)
         if levels is not None:
+            kept: list[Block] = []
             blocks = _without_energies(blocks, kept)
         for block in blocks:
             factor.add(block.rows, block.labels)
@@ -207,16 +214,17 @@ def fit_dataset(
         if levels is not None and kept:
             energies = _unshifted(model, frames, targets, levels, kept)
             factor.add(energies.rows, energies.labels)
+            for k, block in enumerate(kept):
+                rows, labels = energies.rows[k : k + 1], energies.labels[k : k + 1]
+                watch.add(block._replace(rows=rows, labels=labels))
             n_lost = energies.n_lost
     report("solve", 0, 1)
     with one_blas_thread() if model.n_references <= _SMALL else nullcontext():
         problem = _problem(model, factor, frames, n_rows=factor.n_rows - n_lost)
+        watch.end(problem)
         solution = model.solver.solve(problem)
         model.adopt(solution, elements)
     report("solve", 1, 1)
-    on_level = comparable(model, frames, levels)
-    for block in kept:
-        watch.add(_on_its_level(model, block, frames, on_level))
     fit = solution.fit
     model.report = FitReport(
         prior_precision=fit.prior_precision,
@@ -228,7 +236,7 @@ def fit_dataset(
         n_rows=factor.n_rows - n_lost,
         n_references=model.n_references,
         n_frames=len(frames),
-        errors=prediction_errors(model, on_level),
+        errors=prediction_errors(model, comparable(model, frames, levels)),
     )
     return model.report
 
@@ -326,16 +334,6 @@ def _without_energies(blocks: Iterator[Block], kept: list[Block]) -> Iterator[Bl
             kept.append(block)
         else:
             yield block
-
-
-def _on_its_level(
-    model: BayesianLinear, block: Block, frames: Frames, on_level: Frames
-) -> Block:
-    """Return an energy less its shift."""
-    configuration, labels = frames[block.frame]
-    shift = (on_level[block.frame][1].energy - labels.energy) / configuration.n_atoms
-    unit = model.weights.energy / model.training.noise.energy
-    return block._replace(labels=np.asarray(block.labels + unit * shift))
 
 
 def _unshifted(

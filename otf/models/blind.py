@@ -1,7 +1,7 @@
 """What a fit to a data set says of its parts when each is left out in turn.
 
-The fit itself goes on undisturbed: while its rows pass by, the normal equations of
-every part are kept, and the sum of all others is the regression without one. So nothing
+The fit itself goes on undisturbed: while its rows pass by, the normal equations of a
+part are kept, and those of the fit less these are the regression without it. So nothing
 is described or chosen twice. A part takes along the references that come from it: a fit
 that knows an environment is not surprised by it, whatever labels it lacks. Precisions
 and energies of the elements stay those of the fit.
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from otf.models.bayesian_linear import BayesianLinear
     from otf.models.evidence import Posterior
     from otf.models.references import References
+    from otf.models.solvers import Problem
 
     Frames = Sequence[tuple[Configuration, Labels]]
     Progress = Callable[[str, int, int], None]
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
 PARTS = 5
 STRETCHES = 4  # of consecutive frames in every part
 FEWEST = 10  # frames; two in every part
+ENOUGH = 100  # frames left out; with so many in fewer parts others are not
 # What is compared: frames, and of their atoms some, since a row costs m^2.
 FRAMES, ATOMS = 300, 1200
 ATOMS_OF_FRAME = 16  # of every species: enough for the mean of their deviations
 _BATCH = 1024  # rows that are whitened together
+_NEVER = -1  # the part of frames that are not left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,7 @@ def parts_of(n_frames: int) -> list[IntArray]:
 
 
 class BlindParts:
-    """Normal equations of every part of a data set, and rows of frames to judge by.
+    """Normal equations of parts of a data set, and rows of frames to judge by.
 
     Parameters
     ----------
@@ -104,14 +107,17 @@ class BlindParts:
     def __init__(self, model: BayesianLinear, frames: Frames) -> None:
         self._model = model
         self._configurations = [configuration for configuration, _ in frames]
-        self._part = np.empty(len(frames), dtype=np.int64)
+        self._part = np.full(len(frames), _NEVER)
         for k, members in enumerate(parts_of(len(frames))):
-            self._part[members] = k
-        self._atoms = _sampled_atoms(self._configurations)
-        self._grams: list[FloatArray] = []
-        self._projections: list[FloatArray] = []
+            if k * len(frames) < PARTS * ENOUGH:
+                self._part[members] = k
+        self._atoms = _sampled_atoms(
+            self._configurations, np.flatnonzero(self._part != _NEVER)
+        )
+        self._whole = np.empty((0, 0)), np.empty(0)
+        self._parts: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._waiting: list[tuple[FloatArray, FloatArray]] = []
-        self._open = 0  # the part they are of
+        self._open = _NEVER  # the part they are of
         self._kept: dict[tuple[int, str], tuple[FloatArray, FloatArray]] = {}
         self._origins = np.empty(0, dtype=np.int64)
 
@@ -128,6 +134,8 @@ class BlindParts:
         """
         frame, kind, rows, labels = block
         part = int(self._part[frame])
+        if part == _NEVER:
+            return
         if part != self._open or sum(len(y) for _, y in self._waiting) >= _BATCH:
             self._fold()
             self._open = part
@@ -149,47 +157,43 @@ class BlindParts:
         labels = np.concatenate([labels for _, labels in self._waiting])
         self._waiting = []
         rows = self._model.prior.rows(self._model.current_basis, rows)
-        if not self._grams:
-            m = rows.shape[1]
-            self._grams = [np.zeros((m, m), order="F") for _ in range(PARTS)]
-            self._projections = [np.zeros(m) for _ in range(PARTS)]
-        self._grams[self._open] = dsyrk(
-            1.0,
-            np.asfortranarray(rows.T),
-            beta=1.0,
-            c=self._grams[self._open],
-            lower=True,
-            overwrite_c=True,
-        )
-        self._projections[self._open] += rows.T @ labels
+        m = rows.shape[1]
+        if self._open not in self._parts:
+            self._parts[self._open] = np.zeros((m, m), order="F"), np.zeros(m)
+        gram, projection = self._parts[self._open]
+        self._parts[self._open] = _added(gram, rows), projection + rows.T @ labels
+
+    def end(self, problem: Problem) -> None:
+        """Take the normal equations of the fit."""
+        self._fold()
+        rows, labels = problem.rows()
+        m = rows.shape[1]
+        self._whole = _added(np.zeros((m, m), order="F"), rows), rows.T @ labels
 
     def judged(self, progress: Progress) -> list[BlindFrame]:
         """Return what every frame's labels are off by, once the model is fitted.
 
         Notes
         -----
-        With G_j and b_j the normal equations of part j, and T the columns that rotate
-        whitened rows to a basis without the references of part k, that part is
-        predicted with the weights s_v S T^T sum_{j != k} b_j, where
-        S^-1 = s_v T^T (sum_{j != k} G_j) T + s_w.
+        With G and b the normal equations of the fit, G_k and b_k those of part k, and T
+        the columns that rotate whitened rows to a basis without its references, the
+        part is predicted with the weights s_v S T^T (b - b_k), where
+        S^-1 = s_v T^T (G - G_k) T + s_w.
         """
-        self._fold()
         out = []
-        for part in range(PARTS):
-            progress("calibrate", part, PARTS)
-            members = [k for k in sorted(self._atoms) if self._part[k] == part]
-            if members and self._grams:
-                rest = self._without(part)
-                out += [self._of_frame(k, rest) for k in members]
+        for done, part in enumerate(self._parts):
+            progress("calibrate", done, len(self._parts))
+            rest = self._without(part)
+            members = [k for k in self._atoms if self._part[k] == part]
+            out += [self._of_frame(k, rest) for k in members]
         return sorted(out, key=lambda one: one.frame)
 
     def _without(self, part: int) -> _Rest:
         model, report = self._model, self._model.report
         assert report is not None  # set by the fit
-        others = [k for k in range(PARTS) if k != part]
-        lower = sum((self._grams[k] for k in others[1:]), self._grams[others[0]])
-        gram = lower + np.tril(lower, -1).T
-        projection = np.sum([self._projections[k] for k in others], axis=0)
+        (whole, all_labels), (own, labels) = self._whole, self._parts[part]
+        lower = whole - own
+        gram, projection = lower + np.tril(lower, -1).T, all_labels - labels
         dropped = np.flatnonzero(self._part[self._origins] == part)
         basis, rotation = model.current_basis.without(dropped)
         turn = model.prior.rotation(dropped, rotation)
@@ -237,15 +241,32 @@ class BlindParts:
             )
 
 
-def _sampled_atoms(configurations: Sequence[Configuration]) -> dict[int, IntArray]:
-    """Return the atoms to compare of every frame that is compared.
+def _added(gram: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return a Gram matrix, its lower triangle in LAPACK's order, with rows added."""
+    return np.asarray(
+        dsyrk(
+            1.0,
+            np.asfortranarray(rows.T),
+            beta=1.0,
+            c=gram,
+            lower=True,
+            overwrite_c=True,
+        )
+    )
+
+
+def _sampled_atoms(
+    configurations: Sequence[Configuration], left_out: IntArray
+) -> dict[int, IntArray]:
+    """Return the atoms to compare of every left-out frame that is compared.
 
     Frames are spread evenly, and so are those of them whose forces count; there the
     atoms of every species are drawn by lot.
     """
     generator = np.random.default_rng(0)
-    n = len(configurations)
-    frames = np.unique(np.linspace(0, n - 1, min(n, FRAMES)).astype(np.int64))
+    n = len(left_out)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, FRAMES)).astype(np.int64))
+    frames = left_out[chosen]
     out = {int(k): np.empty(0, dtype=np.int64) for k in frames}
     drawn = {k: _drawn(configurations[k].numbers, generator) for k in out}
     share = min(1.0, ATOMS / max(sum(map(len, drawn.values())), 1))
