@@ -109,12 +109,11 @@ class DistanceGate:
             Names the pair, its distance and the bound.
         """
         c, backend = configuration, self._backend
-        finite = backend.xp.isfinite(c.positions).all(axis=1)
-        if not backend.watch.holds(finite.all()):
-            where = int(np.flatnonzero(~backend.host(finite))[0])
+        if not backend.watch.holds(backend.xp.isfinite(c.positions).all()):
+            positions = backend.host(c.positions)
+            where = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
             raise Untrusted(
-                c.moved(backend.host(c.positions)),
-                f"the position of atom {where} is not finite",
+                c.moved(positions), f"the position of atom {where} is not finite"
             )
         if c.n_atoms and not backend.watch.holds(self._are_apart(c)):
             self._refuse(c.moved(backend.host(c.positions)))
@@ -129,6 +128,8 @@ class DistanceGate:
             neighbors = NeighborList(reach, backend=self._backend)
             self._last = c.numbers, neighbors, radii
         pairs = neighbors.search(c)(slice(0, n))
+        if not pairs.n_pairs:
+            return np.ones((), np.bool_)
         centre = xp.searchsorted(
             pairs.first, xp.arange(pairs.n_pairs), side="right"
         ).clip(1, n)

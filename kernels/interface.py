@@ -83,6 +83,20 @@ class Kernels(Protocol):
         """
         ...
 
+    def largest_move(self, now: Array, then: Array, deformation: Array) -> Array:
+        """Return max_i |x_i - x'_i D|^2, of shape (), NaN where a position is.
+
+        ``now`` x and ``then`` x' are (n, 3), ``deformation`` D is (3, 3); 0 of no atom.
+        """
+        ...
+
+    def translations(self, shift: Array, cell: Array) -> Array:
+        """Return the sums of cell vectors, (p, 3), of ``shift`` (p, 3) and (3, 3).
+
+        Every one is the same whatever the others are, to the last bit.
+        """
+        ...
+
     def within(
         self,
         low: int,

@@ -22,6 +22,7 @@ __all__ = [
     "expand",
     "gather_from_mesh",
     "jacobian_full",
+    "largest_move",
     "merge_rows",
     "normal",
     "overlap",
@@ -36,6 +37,7 @@ __all__ = [
     "spectrum_full",
     "spectrum_reduced",
     "spread_to_mesh",
+    "translations",
     "triangle_product",
     "weighted_power",
     "within",
@@ -277,6 +279,17 @@ def pairs_within(positions, cell, periodic, reach):
     centre, neighbor, image = np.nonzero(near)
     start = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
     return start, neighbor, images[image].astype(np.float64)
+
+
+def largest_move(now, then, deformation):
+    squares = ((now - then @ deformation) ** 2).sum(axis=1)
+    return squares.max() if len(squares) else 0.0
+
+
+def translations(shift, cell):
+    # Written out: the last bits of a matrix product may depend on the other rows.
+    a, b, c = (shift[:, k, None] * cell[k] for k in range(3))
+    return a + b + c
 
 
 def within(low, start, neighbor, offset, positions, cutoff):

@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "resume": "go on with a run that was stopped",
     "sweep": "run one input at many temperatures, pressures, seeds and structures",
     "show": "print where a run stands, or what a model holds",
-    "report": "write the HTML page of a run",
+    "report": "write the HTML page of a run, or of a sweep",
     "data": "look at labelled structures before they are trusted",
     "import": "turn labelled structures of other programs into extended XYZ",
     "export": "write labelled structures for other programs",

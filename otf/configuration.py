@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +57,17 @@ class Configuration:
 
     def moved(self, positions: FloatArray) -> Configuration:
         """Return the same atoms at other positions, (n, 3) angstrom."""
-        return replace(self, positions=positions)
+        # Written out, for it is asked for several times at every step.
+        return Configuration(
+            self.numbers,
+            positions,
+            self.cell,
+            self.pbc,
+            self.charge,
+            self.spin,
+            self.initial_charges,
+            self.magnetic_moments,
+        )
 
     @classmethod
     def from_atoms(cls, atoms: Atoms) -> Configuration:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,7 +91,7 @@ class _Candidates:
     bounds : (n + 1,) on the host, as ``start`` is where the pairs are used
     neighbor : (p,)
     shift : (p, 3) cell vectors to each neighbour's image
-    offset : (p, 3) angstrom, their sum in the cell the pairs were made for
+    offset : (p, 3) angstrom, their translations in the cell the pairs were made for
     """
 
     made_for: Configuration
@@ -101,50 +102,59 @@ class _Candidates:
     offset: FloatArray
 
     def hold(
-        self, configuration: Configuration, cutoff: float, skin: float, backend: Backend
+        self,
+        configuration: Configuration,
+        positions: FloatArray,
+        cutoff: float,
+        skin: float,
+        backend: Backend,
     ) -> bool:
         """Return whether no pair can have come closer than the cutoff unnoticed.
 
         A cell that deforms takes the atoms with it. A distance d becomes no less than
         s d, s being the smallest singular value of the deformation; off that comes what
         the two atoms moved by besides.
+        ``positions`` are those of the configuration, where the pairs are used.
         """
         old = self.made_for
-        if configuration.n_atoms != old.n_atoms or (configuration.pbc != old.pbc).any():
+        same_axes = configuration.pbc.tolist() == old.pbc.tolist()
+        if configuration.n_atoms != old.n_atoms or not same_axes:
             return False
-        positions, least = old.positions, 1.0
+        deformation, least = _NONE, 1.0
         if not self._has_cell_of(configuration):
             if not configuration.pbc.all():
                 return False
-            deformation = np.linalg.solve(old.cell, configuration.cell)
-            least = float(np.linalg.norm(deformation, -2))
-            positions = positions @ backend.here(deformation)
-        moved = configuration.positions - positions
-        if not len(moved):
-            return True
+            deformation = self._inverse_cell @ configuration.cell
+            least = float(np.linalg.eigvalsh(deformation @ deformation.T)[0]) ** 0.5
+        moved = backend.kernels.largest_move(
+            positions, old.positions, backend.here(deformation)
+        )
         # Positions that are no numbers do not hold.
         room = max(0.0, least * (cutoff + skin) - cutoff)
-        largest = (moved**2).sum(axis=1).max()
-        return backend.watch.holds(largest < (0.5 * room) ** 2)
+        return backend.watch.holds(moved < (0.5 * room) ** 2)
 
     def offsets(self, configuration: Configuration, backend: Backend) -> FloatArray:
         """Return the translations (p, 3) of the images in the cell as it is now."""
         if self._has_cell_of(configuration):
             return self.offset
-        return _translations(self.shift, backend.here(configuration.cell))
+        cell = backend.here(configuration.cell)
+        found: FloatArray = backend.kernels.translations(self.shift, cell)
+        return found
 
     def _has_cell_of(self, configuration: Configuration) -> bool:
-        return not (configuration.cell != self.made_for.cell).any()
+        mine, its = self.made_for.cell, configuration.cell
+        return mine is its or mine.tolist() == its.tolist()
+
+    @cached_property
+    def _inverse_cell(self) -> FloatArray:
+        return np.asarray(np.linalg.inv(self.made_for.cell), np.float64)
 
 
-def _translations(shift: FloatArray, cell: FloatArray) -> FloatArray:
-    """Return shift @ cell, (p, 3).
-
-    Written out, because the last bits of a matrix product may depend on the other rows.
-    """
-    a, b, c = (shift[:, k, None] * cell[k] for k in range(3))
-    found: FloatArray = a + b + c
-    return found
+# Few atoms are nearer to each other than this: a short list that reaches as far keeps
+# for longer, and costs no more.
+LEAST_REACH = 4.0  # angstrom
+SKIN = 1.0  # angstrom
+_NONE = np.eye(3)  # deformation
 
 
 class NeighborList:
@@ -162,18 +172,22 @@ class NeighborList:
     cutoff
         Largest distance in angstrom; pairs at or beyond it are left out.
     skin
-        angstrom.
+        angstrom; by default 1, and more where cutoff and skin would be below 4.
     backend
         Whose kernels find the near ones, and where the arrays of pairs live.
     """
 
     def __init__(
-        self, cutoff: float, *, skin: float = 1.0, backend: Backend | None = None
+        self,
+        cutoff: float,
+        *,
+        skin: float | None = None,
+        backend: Backend | None = None,
     ) -> None:
         if not cutoff > 0:
             raise InputError(f"the neighbour cutoff must be positive, got {cutoff}")
         self.cutoff = float(cutoff)
-        self.skin = float(skin)
+        self.skin = max(SKIN, LEAST_REACH - cutoff) if skin is None else float(skin)
         self._backend = backend or load("cpu")
         self._last: _Candidates | None = None
 
@@ -209,13 +223,13 @@ class NeighborList:
             As ``pairs``.
         """
         positions = self._backend.here(configuration.positions)
-        configuration = configuration.moved(positions)
         found, backend = self._last, self._backend  # another thread may replace it
         if found is None or not found.hold(
-            configuration, self.cutoff, self.skin, backend
+            configuration, positions, self.cutoff, self.skin, backend
         ):
             reach = self.cutoff + self.skin
-            found = self._last = _candidates(configuration, reach, backend)
+            found = _candidates(configuration.moved(positions), reach, backend)
+            self._last = found
         candidates, offset = found, found.offsets(configuration, backend)
 
         def near(atoms: slice) -> Pairs:
@@ -247,7 +261,7 @@ def _candidates(
     start, neighbor, shift = backend.kernels.pairs_within(
         positions, cell, configuration.pbc, reach
     )
-    offset = _translations(shift, backend.here(cell))
+    offset = backend.kernels.translations(shift, backend.here(cell))
     return _Candidates(made_for, backend.host(start), start, neighbor, shift, offset)
 
 

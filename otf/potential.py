@@ -34,14 +34,16 @@ class Uncertainty:
     ----------
     local : (n,) eV, deviation of every atom's own energy
     spilling : (n,) in [0, 1], share of an environment the references do not span
-    forces : (n,) eV/angstrom, sqrt(tr C_i / 3) of the force covariance; None when only
-        the cheap measures were computed
-    energy : eV, deviation of the total energy; None as above
-    stress : (6,) eV/angstrom^3; None as above
+    forces : (n,) eV/angstrom, sqrt(tr C_i / 3) of the force covariance; None when not
+        all were computed
+    energy : eV, deviation of the total energy; None when only the cheap measures were
+        computed
+    stress : (6,) eV/angstrom^3; None as the energy
     errors : (n,) eV/angstrom, calibrated force errors e_i: 95 % of the true errors lie
         below; None where ``forces`` is, or where nothing calibrates them
     error : eV/angstrom, e, the largest of ``errors``; where these were not evaluated,
-        what the screen of a learning potential expects; None where nobody knows
+        that of some atoms, or what the screen of a learning potential expects; None
+        where nobody knows
     """
 
     local: FloatArray

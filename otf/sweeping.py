@@ -12,14 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otf.errors import InputError, StoreError
+from otf.settings.continuing import changed_keys
 from otf.store import journal as journals
+from otf.store.checkpoint import load_newest
+from otf.store.disk import write_text
 from otf.store.entries import Finish
 from otf.store.lock import is_locked
 from otf.store.run_files import RunFiles, has_begun
@@ -36,20 +38,23 @@ if TYPE_CHECKING:
 
 GLANCE = 0.2  # seconds between two looks at the processes
 _ERROR = "otf-md: error: "
+_BEGINS = "$ otf-md resume "  # what a process prints follows this line
 
 
 @dataclass(frozen=True)
 class End:
-    """How a run of a sweep stands when the sweep ends.
+    """How a run of a sweep stands.
 
     Attributes
     ----------
     finished : whether all its steps are made
     problem : why it failed, in one line; empty for one that did not
+    running : whether a process works on it now
     """
 
     finished: bool
     problem: str = ""
+    running: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,6 @@ class _Child:
     member: Member
     folder: RunFolder
     process: subprocess.Popen[bytes]
-    printed: int  # bytes of earlier processes
 
 
 def run_members(
@@ -158,30 +162,31 @@ def prepare(member: Member, folder: RunFolder) -> None:
     Raises
     ------
     InputError
-        When there is another one.
+        When there is one that asks for another run.
     StoreError
         When the disk fails.
     """
-    if folder.input.is_file():
-        if not _says(folder.input.read_text(), member.input_text):
-            raise InputError(
-                f"{folder.path} was begun with another input: give the sweep another "
-                "output.directory, or the input it had"
-            )
-        if folder.journal.exists():
-            return
-    elif has_begun(folder):
+    require_same_run(member, folder)
+    if folder.input.is_file() and folder.journal.exists():
+        # What may change has an effect in the process of the run, which reads it here.
+        write_text(folder.input, member.input_text)
+        return
+    if not folder.input.is_file() and has_begun(folder):
         raise StoreError(f"{folder.path}: holds a run that is none of this sweep")
     with RunFiles(folder) as files:  # makes the journal, with nothing in it
         files.save_input(member.input_text)
 
 
-def _says(text: str, wanted: str) -> bool:
-    """Return whether two inputs say the same."""
-    try:
-        return tomllib.loads(text) == tomllib.loads(wanted)
-    except tomllib.TOMLDecodeError:
-        return False
+def require_same_run(member: Member, folder: RunFolder) -> None:
+    """Raise InputError when a folder was begun with an input that asks for another."""
+    if not folder.input.is_file():
+        return
+    changed = changed_keys(folder.input.read_text(), member.input_text)
+    if changed:
+        raise InputError(
+            f"{folder.path} was begun with another input: give the sweep another "
+            f"output.directory, or the input it had (changed: {', '.join(changed)})"
+        )
 
 
 def is_finished(folder: RunFolder) -> bool:
@@ -190,6 +195,24 @@ def is_finished(folder: RunFolder) -> bool:
         return False
     entries = standing(journals.read(folder.journal))
     return any(isinstance(entry, Finish) for entry in entries)
+
+
+def end_of(folder: RunFolder) -> End:
+    """Return how a run stands, as its folder alone tells.
+
+    What only the process of the sweep saw, such as a run that was killed, is not told.
+    """
+    try:
+        if is_finished(folder):
+            return End(finished=True)
+        saved = load_newest(folder)
+    except StoreError as error:  # a damaged folder is one failed run
+        return End(finished=False, problem=str(error))
+    # Of runs that learn together; its folder is held as long as any of them moves.
+    problem = "" if saved is None else str(saved.counters.get("problem", ""))
+    if problem or is_locked(folder.lock):
+        return End(finished=False, problem=problem, running=not problem)
+    return End(finished=False, problem=_errors(folder))
 
 
 def _fill(
@@ -213,6 +236,8 @@ def _start(member: Member, folder: RunFolder) -> _Child:
         environment.setdefault(name, "1")
     command = [sys.executable, "-m", "otf.sweep_member", str(folder.path)]
     with folder.printed.open("ab") as printed:
+        printed.write(f"{_BEGINS}{folder.path}\n".encode())
+        printed.flush()
         process = subprocess.Popen(
             [*command, str(os.getpid())],
             stdin=subprocess.DEVNULL,
@@ -222,7 +247,7 @@ def _start(member: Member, folder: RunFolder) -> _Child:
             # Ctrl-C is for the sweep, which hands it on once.
             start_new_session=True,
         )
-        return _Child(member, folder, process, printed.tell())
+        return _Child(member, folder, process)
 
 
 def _end_of(child: _Child) -> End:
@@ -235,15 +260,22 @@ def _end_of(child: _Child) -> End:
     code = child.process.returncode
     if code in (0, 128 + signal.SIGTERM):  # it was asked to stop
         return End(finished=False)
-    with child.folder.printed.open("rb") as handle:
-        handle.seek(child.printed)
-        lines = handle.read().decode(errors="replace").splitlines()
-    said = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
-    if said:
-        return End(finished=False, problem="; ".join(said))
+    if said := _errors(child.folder):
+        return End(finished=False, problem=said)
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
     return End(
         finished=False, problem=f"its process ended {how}, see {child.folder.printed}"
+    )
+
+
+def _errors(folder: RunFolder) -> str:
+    """Return the errors the last process of a run printed; empty without any."""
+    if not folder.printed.is_file():
+        return ""
+    text = folder.printed.read_bytes().decode(errors="replace")
+    lines = text.rpartition(_BEGINS)[2].splitlines()
+    return "; ".join(
+        line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)
     )
 
 

@@ -121,6 +121,38 @@ def test_a_sublattice_has_a_structure_of_its_own(hot, tmp_path, capsys):
     assert 0.0 < found["q4"]["error"] < 0.01
 
 
+# Sublattices of perfect crystals with their neighbours and order parameters: fcc of
+# anions and of cations in rock salt, simple cubic in caesium chloride, and in an ABX3
+# perovskite, where all atoms together have no order of either.
+@pytest.mark.parametrize(
+    ("crystal", "species", "near", "expected"),
+    [
+        ("salt", ["Na"], 12, (0.190941, 0.574524)),
+        ("salt", ["Cl"], 12, (0.190941, 0.574524)),
+        ("salt", ["Na", "Cl"], 6, (0.763763, 0.353553)),
+        ("caesium", ["Cs"], 6, (0.763763, 0.353553)),
+        ("perovskite", ["Pb"], 6, (0.763763, 0.353553)),
+    ],
+)
+def test_neighbours_are_counted_among_the_chosen_species_alone(
+    crystal, species, near, expected, tmp_path, capsys
+):
+    crystals = {
+        "salt": bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (4, 4, 4),
+        "caesium": bulk("CsCl", "cesiumchloride", a=4.12, cubic=True) * (5, 5, 5),
+        "perovskite": perovskite((0, 0, 0), (1, 1, 1), cells=4),
+    }
+    path = str(tmp_path / "crystal.traj")
+    write(path, crystals[crystal])
+    out = ["-o", str(tmp_path / "out"), "--json", "--species", *species]
+    assert main(["analyse", "order", path, *out]) == 0
+    record = json.loads(capsys.readouterr().out)
+    found = {r["name"]: r["value"] for r in record["results"]}
+    assert found["neighbours of an atom"] == near
+    assert (found["q4"], found["q6"]) == pytest.approx(expected, abs=2e-6)
+    assert found.get("fcc share", 0.0) == (near == 12)
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

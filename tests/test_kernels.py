@@ -68,6 +68,32 @@ def test_a_device_offers_every_kernel_with_the_same_arguments(device):
         assert list(inspect.signature(getattr(kernels, name)).parameters) == wanted
 
 
+def test_the_largest_move_besides_a_deformation():
+    rng = np.random.default_rng(1)
+    then, by = rng.normal(size=(2, N_ATOMS, 3))
+    deformation = np.eye(3) + 0.1 * rng.normal(size=(3, 3))
+    by *= (np.arange(1.0, N_ATOMS + 1) / np.linalg.norm(by, axis=1))[:, None]
+    now = then @ deformation + by
+    for k in (cpu, reference):
+        np.testing.assert_allclose(k.largest_move(now, then, deformation), N_ATOMS**2)
+        broken = now.copy()
+        broken[2, 1] = np.nan
+        assert np.isnan(k.largest_move(broken, then, deformation))
+        assert k.largest_move(now[:0], then[:0], deformation) == 0.0
+
+
+def test_translations_are_sums_of_cell_vectors():
+    rng = np.random.default_rng(2)
+    shift, cell = (
+        rng.integers(-3, 4, size=(50, 3)).astype(float),
+        rng.normal(size=(3, 3)),
+    )
+    assert np.array_equal(
+        cpu.translations(shift, cell), reference.translations(shift, cell)
+    )
+    np.testing.assert_allclose(cpu.translations(shift, cell), shift @ cell, atol=1e-14)
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, N_ATOMS), (1, 4)])
 def test_the_near_pairs_of_some_centres(pairs, low, high):
     positions = pairs.random.normal(size=(N_ATOMS, 3))
@@ -171,15 +197,20 @@ def test_harmonics_change_by_their_gradient():
         np.testing.assert_allclose(gradient[axis], slope, atol=1e-9)
 
 
-def test_expansion_equals_its_definition(pairs):
-    arguments = (*pairs.geometry, TABLE, N_SPECIES)
+ISOTROPIC = radial_table(4.0, 12, 0, 0.5)  # that of two-body features
+
+
+@pytest.mark.parametrize("table", [TABLE, ISOTROPIC])
+def test_expansion_equals_its_definition(pairs, table):
+    arguments = (*pairs.geometry, table, N_SPECIES)
     close(cpu.expand(*arguments), reference.expand(*arguments))
 
 
-def test_pair_gradient_equals_its_definition(pairs):
-    n_m = (L_MAX + 1) ** 2
-    weights = pairs.random.normal(size=(N_ATOMS, N_SPECIES, n_m, N_MAX))
-    arguments = (*pairs.geometry, TABLE, weights)
+@pytest.mark.parametrize("table", [TABLE, ISOTROPIC])
+def test_pair_gradient_equals_its_definition(pairs, table):
+    n_l, n_max = table.values.shape[2:]
+    weights = pairs.random.normal(size=(N_ATOMS, N_SPECIES, n_l**2, n_max))
+    arguments = (*pairs.geometry, table, weights)
     got = pairs.random.normal(size=pairs.vector.shape)
     expected = got.copy()
     cpu.add_pair_gradient(*arguments, got)

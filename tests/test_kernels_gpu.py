@@ -153,6 +153,8 @@ def scatter_arguments(system):
 CASES = {
     "pairs_within": lambda s: s.crowd,
     "within": lambda s: s.reach,
+    "largest_move": lambda s: (*s.numbers(2, s.n, 3), s.numbers(3, 3)),
+    "translations": lambda s: (s.numbers(len(s.vector), 3), s.numbers(3, 3)),
     "expand": lambda s: (*s.geometry, TABLE, s.n_species),
     "add_pair_gradient": lambda s: (
         *s.geometry,
@@ -237,7 +239,7 @@ def outcome(kernels, name, arguments, xp=np):
     if name == "within":
         result = without_room(*result)
     arrays = list(result) if isinstance(result, tuple) else [result]
-    arrays = [x for x in arrays + given if isinstance(x, xp.ndarray)]
+    arrays = [x for x in arrays + given if isinstance(x, (xp.ndarray, np.generic))]
     return [x if xp is np else xp.asnumpy(x) for x in arrays]
 
 
@@ -357,7 +359,15 @@ def on_gpu():
 
 
 @pytest.mark.parametrize(
-    "name", ["pairs_within", "within", "normal", "scatter_rows", "merge_rows"]
+    "name",
+    [
+        "pairs_within",
+        "translations",
+        "within",
+        "normal",
+        "scatter_rows",
+        "merge_rows",
+    ],
 )
 def test_what_has_one_order_has_the_bits_of_the_cpu(emulated, name):
     arguments = CASES[name](System(2))

@@ -30,6 +30,24 @@ def test_crystals_at_their_melting_point_have_the_name_of_their_structure(name):
     assert phase.solid > 0.9
 
 
+def test_the_phase_may_be_that_of_one_kind_of_ions():
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (3, 3, 3)
+    salt.rattle(LINDEMANN * 2.82, seed=1)
+    hot = [Configuration.from_atoms(salt)]
+    assert [phase_of(hot, z).name for z in (None, [11], [17])] == [
+        "solid",
+        "fcc",
+        "fcc",
+    ]
+    # A superionic crystal: anions stay where they are, cations are anywhere.
+    cations = salt.numbers == 11
+    rng = np.random.default_rng(4)
+    salt.positions[cations] = rng.random((cations.sum(), 3)) @ salt.cell.array
+    superionic = [Configuration.from_atoms(salt)]
+    names = [phase_of(superionic, species).name for species in (None, [11], [17])]
+    assert names == ["disordered", "disordered", "fcc"]
+
+
 def packed(n, length, rng):
     """Return spheres of diameter 1 in a periodic box, put in at random."""
     placed = np.empty((0, 3))

@@ -460,6 +460,23 @@ def test_rows_do_not_depend_on_how_many_columns_are_done_at_once():
     close(strain[:, some], few[1])
 
 
+def test_rows_of_some_atoms_are_those_of_all(system, form):
+    d = descriptor(system, **form)
+    rng = np.random.default_rng(10)
+    e, n, m = d.describe(system), system.n_atoms, 250
+    references = rng.normal(size=(m, d.n_features))
+    kinds = rng.integers(0, len(d.species), m)
+    alpha, gamma = rng.normal(size=(2, n, m))
+    rows, strain = d.gradient_rows(e, references, kinds, alpha, gamma)
+    rows = rows.reshape(n, 3, m)
+    for some in (rng.permutation(n)[: -(-n // 2)], np.arange(n)[:1], np.arange(0)):
+        few, same = d.gradient_rows(e, references, kinds, alpha, gamma, some)
+        scale = np.abs(rows).max()
+        expected = rows[some].reshape(-1, m)
+        np.testing.assert_allclose(few, expected, rtol=0, atol=1e-11 * scale)
+        close(same, strain)
+
+
 def test_both_devices_describe_and_differentiate_alike(system, form):
     fast = descriptor(system, **form)
     slow = replace(fast, device="reference")

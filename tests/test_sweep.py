@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from run_folders import same_trajectory
 from otf.analysis.averages import Mean
 from otf.analysis.run_means import RunMeans, means_of_run, over_replicas
 from otf.cli import main
+from otf.settings.continuing import changed_keys
 from otf.settings.loading import load_settings, parse_settings
 from otf.settings.members import members_of
 from otf.store.lock import is_locked
@@ -69,6 +71,7 @@ def prepare(tmp_path):
     def write_input(sweep, *, steps=60, dynamics="", stage="", rest="") -> Path:
         crystal = bulk("Si", "diamond", a=5.431, cubic=True)
         write(tmp_path / "si.xyz", crystal)
+        write(tmp_path / "c.xyz", bulk("C", "diamond", a=3.567, cubic=True))
         crystal.rattle(0.1, seed=1)
         write(tmp_path / "hot.xyz", crystal)
         stages = STAGE.format(steps=steps) + stage
@@ -141,6 +144,14 @@ TWO_PHASES = "[coexistence]\ntemperature_K = 1700.0\npressure_GPa = 0.0"
         ("one of the structures of the", f'{BOTH}\nstructures = ["hot.xyz"]', {}),
         ("less than the 60 steps", f"{BOTH}\nequilibration_steps = 60", {}),
         (
+            "need the same elements, but si.xyz has Si and c.xyz has C",
+            f'{BOTH}\nstructures = ["si.xyz", "c.xyz"]\nshare_model = true',
+            {},
+        ),
+        ("Na is not there; it holds Si", f'{BOTH}\nphase_species = ["Na"]', {}),
+        ("'Xx' is no chemical symbol", f'{BOTH}\nphase_species = ["Xx"]', {}),
+        ("a list in square brackets", f'{BOTH}\nphase_species = "Si"', {}),
+        (
             "share_model needs policy",
             f"{BOTH}\nshare_model = true",
             {"rest": '[learning]\npolicy = "budget"\nbudget_calls = 20'},
@@ -164,7 +175,7 @@ def test_a_wrong_sweep_is_one_clear_line(prepare, capsys, says, sweep, more):
         printed = capsys.readouterr().err.strip().splitlines()
         assert len(printed) == 1
         assert says in printed[0]
-        assert "input.toml: " in printed[0] or "(input.toml)" in printed[0]
+        assert re.search(r"\((input\.toml|input\.toml: .+|sweep\.\w+)\)$", printed[0])
 
 
 def test_a_sweep_is_no_run_and_a_run_no_sweep(prepare, capsys):
@@ -258,6 +269,8 @@ def test_a_killed_sweep_goes_on_and_every_run_is_the_ordinary_one(
     while any(is_locked(sweep.member(name).lock) for name in ("seed1", "seed2")):
         time.sleep(0.05)
     assert not is_finished(first)
+    assert main(["report", str(sweep.path)]) == 0
+    assert "0 of 2 runs have made all their steps" in sweep.report.read_text()
     # A folder that is damaged is one failed run; the sweep goes on with the others.
     damaged = sweep.member("seed2").journal
     content = damaged.read_bytes()
@@ -287,4 +300,44 @@ def test_runs_of_another_input_are_not_taken_over(prepare, capsys):
         folder.path.mkdir(parents=True)
         folder.input.write_text(member.input_text.replace("steps = 5", "steps = 6"))
     assert main(["sweep", str(path)]) == 2
-    assert "was begun with another input" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "was begun with another input" in said
+    assert "(changed: dynamics.stages)" in said
+    assert said.count("\n") == 1
+    assert not SweepFolder(path.parent / "run").input.exists()
+
+
+@pytest.mark.parametrize("together", ["", "share_model = true"])
+def test_a_sweep_goes_on_with_another_walltime(prepare, together):
+    path = prepare(
+        f"seeds = [1]\n{together}",
+        steps=5,
+        stage=AT_900_K,
+        rest="\n[limits]\nwalltime_h = 1e-9",
+    )
+    first = SweepFolder(path.parent / "run").member("seed1")
+    assert main(["sweep", str(path)]) == 0
+    assert "walltime_h = 1e-09" in first.input.read_text()
+    assert not is_finished(first)
+    path.write_text(path.read_text().replace("walltime_h = 1e-9", "walltime_h = 1.0"))
+    assert main(["sweep", str(path)]) == 0
+    assert is_finished(first)
+
+
+@pytest.mark.parametrize(
+    ("asked", "changed"),
+    [
+        ("a = 1\n[limits]\nwalltime_h = 2.0", []),
+        ("a = 1", []),
+        ("[limits]\nwalltime_h = 1.0", ["a"]),
+        ("a = 1\n[b]\nc = 2\nd.e = 3", ["b"]),
+    ],
+)
+def test_only_where_a_run_stops_may_change_before_it_goes_on(asked, changed):
+    assert changed_keys("a = 1\n[limits]\nwalltime_h = 1.0", asked) == changed
+
+
+def test_keys_that_keep_a_run_from_going_on_are_named_in_full():
+    begun = "[b]\nc = 2\nd.e = 3\n[f]\ng = 1"
+    assert changed_keys(begun, "[b]\nc = 2\nd.e = 4\nh = 1") == ["b.d.e", "b.h", "f"]
+    assert changed_keys("no TOML", "[b]\nc = 2") == ["b"]

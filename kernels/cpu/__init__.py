@@ -2,7 +2,12 @@
 
 from otf.kernels.cpu.density import add_pair_gradient, expand, pair_derivatives
 from otf.kernels.cpu.mesh import gather_from_mesh, spread_to_mesh
-from otf.kernels.cpu.neighbors import pairs_within, within
+from otf.kernels.cpu.neighbors import (
+    largest_move,
+    pairs_within,
+    translations,
+    within,
+)
 from otf.kernels.cpu.noise import normal
 from otf.kernels.cpu.overlaps import (
     add_overlap_gradient,
@@ -30,6 +35,7 @@ __all__ = [
     "expand",
     "gather_from_mesh",
     "jacobian_full",
+    "largest_move",
     "merge_rows",
     "normal",
     "overlap",
@@ -44,6 +50,7 @@ __all__ = [
     "spectrum_full",
     "spectrum_reduced",
     "spread_to_mesh",
+    "translations",
     "triangle_product",
     "weighted_power",
     "within",

@@ -5,12 +5,14 @@ from numba import njit
 
 from otf.kernels.cpu.pairs import (
     OPTIONS,
+    TINY,
     harmonics,
     harmonics_scratch,
     harmonics_slope,
     most_pairs,
     read_radial,
     read_radial_slope,
+    slope_along,
 )
 from otf.kernels.norms import harmonic_norms
 
@@ -48,10 +50,28 @@ def _expand(start, species, vector, distance, values, inverse, cutoff, norms, c)
                         out[m, n] += f * h[order * n_max + n]
 
 
+@njit(**OPTIONS)
+def _expand_isotropic(start, species, distance, values, inverse, cutoff, norms, c):
+    """Expand where l = 0 alone is there: no directions are needed."""
+    n_max = values.shape[2]
+    h = np.empty(n_max)
+    for i in range(len(start) - 1):
+        for p in range(start[i], start[i + 1]):
+            if distance[p] >= cutoff:
+                continue
+            read_radial(values, inverse, distance[p], h)
+            out = c[i, species[p], 0]
+            for n in range(n_max):
+                out[n] += norms[0, 0] * h[n]
+
+
 def expand(start, species, vector, distance, table, n_species):
     n_l, n_max = table.values.shape[2:]
     c = np.zeros((len(start) - 1, n_species, n_l * n_l, n_max))
-    _expand(start, species, vector, distance, *_shape(table), c)
+    if n_l == 1:
+        _expand_isotropic(start, species, distance, *_shape(table), c)
+    else:
+        _expand(start, species, vector, distance, *_shape(table), c)
     return c
 
 
@@ -97,8 +117,25 @@ def _add_pair_gradient(
             out[p, 2] += radial * u[2, k] + x2 * over_r[k]
 
 
+@njit(**OPTIONS)
+def _add_isotropic_gradient(
+    start, species, vector, distance, values, inverse, cutoff, norms, w, out
+):
+    """Add the gradient where l = 0 alone is there: it is along the pair."""
+    for i in range(len(start) - 1):
+        for p in range(start[i], start[i + 1]):
+            r = distance[p]
+            if r >= cutoff:
+                continue
+            radial = slope_along(values, inverse, r, w[i, species[p], 0])
+            radial *= norms[0, 0] / max(r, TINY)
+            for k in range(3):
+                out[p, k] += radial * vector[p, k]
+
+
 def add_pair_gradient(start, species, vector, distance, table, weights, out):
-    _add_pair_gradient(start, species, vector, distance, *_shape(table), weights, out)
+    add = _add_isotropic_gradient if len(weights[0, 0]) == 1 else _add_pair_gradient
+    add(start, species, vector, distance, *_shape(table), weights, out)
 
 
 @njit(**OPTIONS)

@@ -8,6 +8,32 @@ from otf.kernels.cpu.pairs import OPTIONS
 
 
 @njit(**OPTIONS)
+def largest_move(now, then, deformation):
+    d = deformation
+    largest = 0.0
+    for i in range(len(now)):
+        x, y, z = then[i, 0], then[i, 1], then[i, 2]
+        square = 0.0
+        for k in range(3):
+            moved = now[i, k] - (x * d[0, k] + y * d[1, k] + z * d[2, k])
+            square += moved * moved
+        if np.isnan(square):
+            return square
+        largest = max(largest, square)
+    return largest
+
+
+@njit(**OPTIONS)
+def translations(shift, cell):
+    out = np.empty_like(shift)
+    for p in range(len(shift)):
+        a, b, c = shift[p, 0], shift[p, 1], shift[p, 2]
+        for k in range(3):
+            out[p, k] = a * cell[0, k] + b * cell[1, k] + c * cell[2, k]
+    return out
+
+
+@njit(**OPTIONS)
 def _within(
     low, start, neighbor, offset, positions, cutoff, first, near, vector, distance
 ):

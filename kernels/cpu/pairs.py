@@ -50,15 +50,23 @@ def read_radial(values, inverse_step, r, h):
 
 
 @njit(**OPTIONS)
+def _slope_weights(t, inverse_step):
+    """Return the weights of y_0 - x_0 and of slope and curvature, left and right."""
+    s = 1.0 - t
+    return (
+        30.0 * t * t * s * s * inverse_step,
+        s * s * (1.0 + t * (2.0 - 15.0 * t)) * inverse_step,
+        0.5 * t * s * s * (2.0 - 5.0 * t) * inverse_step,
+        t * t * (-12.0 + t * (28.0 - 15.0 * t)) * inverse_step,
+        0.5 * t * t * s * (3.0 - 5.0 * t) * inverse_step,
+    )
+
+
+@njit(**OPTIONS)
 def read_radial_slope(values, inverse_step, r, h, d):
     """Write h_nl(r) to h and h_nl'(r) to d, (C,)."""
     k, t, a0, a1, a2, b0, b1, b2 = _interval(values, inverse_step, r)
-    s = 1.0 - t
-    slope_b0 = 30.0 * t * t * s * s * inverse_step
-    slope_a1 = s * s * (1.0 + t * (2.0 - 15.0 * t)) * inverse_step
-    slope_a2 = 0.5 * t * s * s * (2.0 - 5.0 * t) * inverse_step
-    slope_b1 = t * t * (-12.0 + t * (28.0 - 15.0 * t)) * inverse_step
-    slope_b2 = 0.5 * t * t * s * (3.0 - 5.0 * t) * inverse_step
+    step, left_1, left_2, right_1, right_2 = _slope_weights(t, inverse_step)
     x0, x1, x2 = values[k, 0], values[k, 1], values[k, 2]
     y0, y1, y2 = values[k + 1, 0], values[k + 1, 1], values[k + 1, 2]
     for c in range(h.shape[0]):
@@ -66,12 +74,35 @@ def read_radial_slope(values, inverse_step, r, h, d):
             a0 * x0[c] + a1 * x1[c] + a2 * x2[c] + b0 * y0[c] + b1 * y1[c] + b2 * y2[c]
         )
         d[c] = (
-            slope_b0 * (y0[c] - x0[c])
-            + slope_a1 * x1[c]
-            + slope_a2 * x2[c]
-            + slope_b1 * y1[c]
-            + slope_b2 * y2[c]
+            step * (y0[c] - x0[c])
+            + left_1 * x1[c]
+            + left_2 * x2[c]
+            + right_1 * y1[c]
+            + right_2 * y2[c]
         )
+
+
+@njit(**OPTIONS)
+def slope_along(values, inverse_step, r, weights):
+    """Return sum_c weights_c h_c'(r)."""
+    u = r * inverse_step
+    k = min(int(u), values.shape[0] - 2)
+    step, left_1, left_2, right_1, right_2 = _slope_weights(u - k, inverse_step)
+    x0, x1, x2 = values[k, 0], values[k, 1], values[k, 2]
+    y0, y1, y2 = values[k + 1, 0], values[k + 1, 1], values[k + 1, 2]
+    # Sums apart from each other need not wait for each other.
+    s0 = 0.0
+    s1 = 0.0
+    s2 = 0.0
+    z1 = 0.0
+    z2 = 0.0
+    for c in range(len(weights)):
+        s0 += weights[c] * (y0[c] - x0[c])
+        s1 += weights[c] * x1[c]
+        s2 += weights[c] * x2[c]
+        z1 += weights[c] * y1[c]
+        z2 += weights[c] * y2[c]
+    return step * s0 + left_1 * s1 + left_2 * s2 + right_1 * z1 + right_2 * z2
 
 
 @njit(**OPTIONS)

@@ -92,6 +92,16 @@ class GpuKernels:
         self._run(programs.CELLS, "sort_pairs", (n,), *whole)
         return start, neighbor, shift
 
+    def largest_move(self, now, then, deformation):
+        if not len(now):
+            return self._xp.zeros(())
+        return ((now - then @ deformation) ** 2).sum(axis=1).max()
+
+    def translations(self, shift, cell):
+        # Written out: the last bits of a matrix product may depend on the other rows.
+        a, b, c = (shift[:, k, None] * cell[k] for k in range(3))
+        return a + b + c
+
     def within(self, low, start, neighbor, offset, positions, cutoff):
         start, neighbor = self._indices(start), self._indices(neighbor)
         offset, positions = self._numbers(offset), self._numbers(positions)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from otf.analysis.libraries import library
+from otf.configuration import Configuration
 from otf.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from otf.configuration import BoolArray, Configuration, FloatArray, IntArray
+    from otf.configuration import BoolArray, FloatArray, IntArray
 
 STRUCTURES: Final = (
     "other",
@@ -49,6 +50,24 @@ _CUBIC, _HEXAGONAL = 5, 6
 SOLID_BOND: Final = 0.5  # of normalised q6 vectors of two atoms
 SOLID_SHARE: Final = 0.5  # of the bonds of a solid atom
 SOLID_MEAN: Final = 0.5  # of its bonds; 0.6 would take hot crystals for liquid
+
+
+def sublattice(
+    configuration: Configuration, species: Sequence[int] | None
+) -> Configuration:
+    """Return the atoms of some species alone, all of them taken for alike.
+
+    Parameters
+    ----------
+    configuration
+        With atoms of at least one of the species.
+    species
+        Atomic numbers; None for all atoms.
+    """
+    c = configuration
+    kept = slice(None) if species is None else np.isin(c.numbers, species)
+    numbers = np.ones_like(c.numbers[kept])
+    return Configuration(numbers, c.positions[kept], c.cell, c.pbc)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from otf.analysis.order import STRUCTURES, Surroundings, order_along
+from otf.analysis.order import STRUCTURES, Surroundings, order_along, sublattice
 from otf.analysis.rdf import pair_distributions
-from otf.configuration import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from otf.configuration import Configuration
 
 SOLID: Final = 0.5  # share of solid atoms above which a frame is no liquid
 NAMED: Final = 0.2  # share of atoms that gives its name to a hot crystal
@@ -36,8 +35,18 @@ class Phase:
     named: float
 
 
-def phase_of(frames: Sequence[Configuration]) -> Phase | None:
+def phase_of(
+    frames: Sequence[Configuration], species: Sequence[int] | None = None
+) -> Phase | None:
     """Return the phase of frames, all atoms taken for alike; None where it is unknown.
+
+    Parameters
+    ----------
+    frames
+        Of one run.
+    species
+        Atomic numbers: the phase is that of these atoms, as if the others were not
+        there; None for all atoms.
 
     Notes
     -----
@@ -49,10 +58,7 @@ def phase_of(frames: Sequence[Configuration]) -> Phase | None:
     it: motion hides that of most atoms near the melting point, and a liquid shows
     hardly any.
     """
-    alike = [
-        Configuration(np.ones_like(c.numbers), c.positions, c.cell, c.pbc)
-        for c in frames
-    ]
+    alike = [sublattice(c, species) for c in frames]
     if not alike or not all(c.pbc.all() for c in alike):
         return None
     (found,) = pair_distributions(alike)

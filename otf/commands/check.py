@@ -13,17 +13,16 @@ from otf.build import build_code, build_device, initial_state
 from otf.build_baseline import require_sound_baseline
 from otf.build_cell import require_stress
 from otf.build_respa import require_sound_fast
-from otf.calculators.geometry import closest_contact, require_sane_distances
+from otf.calculators.geometry import closest_contact
 from otf.commands.forecast import forecast, in_words
 from otf.commands.pulay import lines_of, measured
-from otf.commands.sweep_summary import first_step_of_means
+from otf.commands.sound_structures import sound_configuration, sound_structures
+from otf.commands.sweep_reading import first_step_of_means
 from otf.configuration import species_of
 from otf.errors import InputError
 from otf.kernels import load
-from otf.potential import Untrusted
 from otf.settings import load_settings
 from otf.settings.members import members_of
-from otf.settings.structures import first_configuration, movable
 from otf.settings.wording import received
 from otf.store.model_file import read_model
 
@@ -87,7 +86,7 @@ def _of_sweep(settings: Settings) -> tuple[list[str], Settings]:
     sweep, members = settings.sweep, members_of(settings)
     for member in members:
         initial_state(member.settings)
-        sound_configuration(member.settings)
+    sound_structures(sweep, members)
     axes = {
         "structures": sweep.structures,
         "pressures (GPa)": sweep.pressures_GPa,
@@ -119,33 +118,6 @@ def require_stages(settings: Settings, name: Path) -> None:
         )
 
 
-def sound_configuration(settings: Settings) -> Configuration:
-    """Return the first structure, with all that concerns it looked at.
-
-    Raises
-    ------
-    InputError
-        When the structure is not possible, or a table of the input lacks an element.
-    """
-    configuration = first_configuration(settings)
-    movable(settings, configuration)
-    try:
-        require_sane_distances(configuration)
-    except Untrusted as error:
-        msg = f"the first structure cannot be run: {error.reason} (structure.file)"
-        raise InputError(msg) from None
-    tables = {
-        "dynamics.friction_per_ps": settings.dynamics.friction_per_ps,
-        "baseline.isolated_atom_energies_eV": (
-            settings.baseline.isolated_atom_energies_eV or 0.0
-        ),
-    }
-    for key, table in tables.items():
-        if isinstance(table, dict):
-            _require_elements(key, table, species_of([configuration]))
-    return configuration
-
-
 def require_sound_reference(settings: Settings, configuration: Configuration) -> None:
     """Import the calculator and hand it its arguments; nothing is calculated.
 
@@ -172,16 +144,6 @@ def require_sound_model(settings: Settings) -> None:
     """
     if settings.model_path is not None:
         read_model(settings.model_path)
-
-
-def _require_elements(
-    key: str, table: dict[str, float], species: tuple[int, ...]
-) -> None:
-    missing = [chemical_symbols[z] for z in species if chemical_symbols[z] not in table]
-    if missing:
-        name = key.rpartition(".")[2]
-        msg = f"{name} has no value for {', '.join(missing)}: add it ({key})"
-        raise InputError(msg)
 
 
 def description(

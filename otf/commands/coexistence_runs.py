@@ -12,6 +12,7 @@ from otf.analysis.coexistence import BLOCKS, FEWEST_FRAMES, RATE_BLOCKS
 from otf.configuration import Labels
 from otf.errors import InputError, StoreError
 from otf.progress import Progress
+from otf.settings.continuing import changed_keys
 from otf.settings.loading import parse_settings
 from otf.settings.structures import first_configuration
 from otf.settings.template import toml
@@ -260,7 +261,7 @@ class Runs:
         """
         folder, text = self.folder(plan), self._text(plan)
         if has_begun(folder):
-            if folder.input.read_text() != text:
+            if changed_keys(folder.input.read_text(), text):
                 raise InputError(
                     f"{folder.path}: this run was begun with other settings: restore "
                     "them, remove the folder, or take another output.directory"

@@ -1,4 +1,4 @@
-"""otf-md report: the HTML page of a run."""
+"""otf-md report: the HTML page of a run, or of a whole sweep."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otf.commands.run_page import write_run_page
+from otf.commands.sweep_page import write_page_so_far
 from otf.errors import InputError
 from otf.store.run_reader import RunView
-from otf.store.schema import SHARED, RunFolder
+from otf.store.schema import RunFolder, SweepFolder
 
 if TYPE_CHECKING:
     import argparse
@@ -16,22 +17,25 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("run", type=Path, help="folder of a run, finished or not")
     parser.add_argument(
-        "-o", "--output", type=Path, help="the page (default: report.html in the run)"
+        "run", type=Path, help="folder of a run or of a sweep, finished or not"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="the page (default: report.html in the folder)",
     )
 
 
 def runs_below(path: Path) -> list[Path]:
-    """Return the runs in a folder that is none itself, as of a sweep or coexistence."""
+    """Return the runs in a folder that is none itself, as of a coexistence."""
     folder = RunFolder(path)
     if folder.journal.exists() or not path.is_dir():
         return []
-    # Runs of a sweep lie in its folder, those of a coexistence one level deeper.
+    # Runs of a coexistence lie one level deeper than those beside each other.
     below = [p for pattern in ("*/", "*/*/") for p in path.glob(pattern)]
-    runs = sorted(p for p in below if RunFolder(p).journal.is_file())
-    # The first to look at is what all runs of a sweep have learned.
-    return sorted(runs, key=lambda p: p.name != SHARED)
+    return sorted(p for p in below if RunFolder(p).journal.is_file())
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -40,10 +44,16 @@ def main(arguments: argparse.Namespace) -> int:
     Raises
     ------
     InputError
-        When the folder is that of several runs.
+        When the folder is that of several runs and no sweep.
     StoreError
         When there is no run, or a file cannot be read or written.
     """
+    sweep = SweepFolder(arguments.run)
+    if sweep.input.is_file():
+        page: Path = arguments.output or sweep.report
+        write_page_so_far(sweep, page)
+        print(f"Wrote {page}.")
+        return 0
     if runs := runs_below(arguments.run):
         msg = (
             f"{arguments.run} holds {len(runs)} runs and is none: give one of them, "

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from otf.commands.check import (
     require_sound_model,
     require_stages,
-    sound_configuration,
 )
 from otf.commands.ending import conclude
+from otf.commands.sound_structures import sound_configuration
 from otf.errors import InputError
 from otf.progress import Progress
 from otf.settings import load_settings

@@ -6,40 +6,37 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase.data import chemical_symbols
-
 from otf.analysis.libraries import library
 from otf.build_respa import require_sound_fast
 from otf.commands.analyses.outcome import paths_of, record_of, write_outcome
 from otf.commands.check import (
     require_sound_model,
     require_sound_reference,
-    sound_configuration,
 )
 from otf.commands.ending import SIGNALLED
 from otf.commands.fitting import count
 from otf.commands.run_page import write_run_page
-from otf.commands.sweep_summary import in_words, outcome_of, results_of
-from otf.configuration import species_of
+from otf.commands.sound_structures import sound_structures
+from otf.commands.sweep_page import write_page_of
+from otf.commands.sweep_reading import results_of
+from otf.commands.sweep_summary import in_words, outcome_of
 from otf.errors import InputError
 from otf.progress import Progress, duration
 from otf.settings import load_settings
 from otf.settings.members import members_of
 from otf.stopping import StopRequest
-from otf.store.checkpoint import load_newest
-from otf.store.disk import explained
+from otf.store.disk import explained, write_text
 from otf.store.lock import Lock
 from otf.store.run_reader import RunView
 from otf.store.schema import SweepFolder
-from otf.sweeping import End, is_finished, run_members
+from otf.sweeping import End, end_of, is_finished, require_same_run, run_members
 from otf.threads import available_cores
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from otf.commands.analyses.outcome import Outcome
-    from otf.configuration import Configuration
     from otf.settings import Settings
     from otf.settings.members import Member
     from otf.sweeping import Standing
@@ -75,12 +72,16 @@ def main(arguments: argparse.Namespace) -> int:
             f"({arguments.input.name}: sweep.share_model)"
         )
         raise InputError(msg)
+    text = arguments.input.read_text(encoding="utf-8")
     with (
         Lock(folder.lock, work="a sweep"),
         StopRequest(
             folder.stop, walltime=None if hours is None else 3600.0 * hours
         ) as stop,
     ):
+        for member in members:
+            require_same_run(member, folder.member(member.name))
+        write_text(folder.input, text)
         if together:
             ends, reason = _together(members, folder, progress, stop)
         else:
@@ -99,12 +100,14 @@ def main(arguments: argparse.Namespace) -> int:
     for note in outcome.notes:
         print(f"note: {note}")
     print(f"results    {', '.join(map(str, files_of(outcome, folder)))}")
+    write_page_of(settings, folder, results, folder.report)
+    print(f"report     {folder.report}")
     if reason is not None:
         print(
             f"stopped by {reason}; go on with 'otf-md sweep {arguments.input}'",
         )
         return 0 if stop.signal is None else SIGNALLED + stop.signal
-    return 1 if any(end.problem for end in ends) else 0
+    return 1 if any(result.end.problem for result in results) else 0
 
 
 def files_of(outcome: Outcome, folder: SweepFolder) -> list[Path]:
@@ -128,34 +131,11 @@ def sound_members(settings: Settings, name: str) -> list[Member]:
         )
         raise InputError(msg)
     members = members_of(settings)
-    found = {}
-    for member in members:
-        path = member.settings.structure.file
-        if path not in found:
-            found[path] = sound_configuration(member.settings)
-    if settings.sweep.share_model:
-        _require_one_set_of_elements(found)
-    for configuration in found.values():
+    for configuration in sound_structures(settings.sweep, members):
         require_sound_reference(settings, configuration)
         require_sound_fast(settings, configuration)
     require_sound_model(settings)
     return members
-
-
-def _require_one_set_of_elements(structures: Mapping[str, Configuration]) -> None:
-    elements = {
-        path: ", ".join(chemical_symbols[z] for z in species_of([configuration]))
-        for path, configuration in structures.items()
-    }
-    first = next(iter(elements))
-    for path, held in elements.items():
-        if held != elements[first]:
-            msg = (
-                f"runs that share a model need the same elements, but {first} has "
-                f"{elements[first]} and {path} has {held}: sweep them one by one, or "
-                "remove share_model (sweep.structures)"
-            )
-            raise InputError(msg)
 
 
 def _together(
@@ -172,12 +152,7 @@ def _together(
         reason = walk(
             members, folder, progress=progress, stop=stop, tell=_teller(progress)
         )
-    ends = []
-    for member in members:
-        of_run = folder.member(member.name)
-        saved = load_newest(of_run)
-        problem = "" if saved is None else str(saved.counters.get("problem", ""))
-        ends.append(End(is_finished(of_run), problem))
+    ends = [end_of(folder.member(member.name)) for member in members]
     progress.close()
     view = RunView.load(folder.shared.path)
     if view.finish is not None:

@@ -7,28 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.analysis.phase import phase_of
-from otf.analysis.run_means import QUANTITIES, RunMeans, means_of_run, over_replicas
-from otf.commands.analyses.inputs import configurations_of
+from otf.analysis.run_means import QUANTITIES, RunMeans, over_replicas
 from otf.commands.analyses.outcome import Outcome, with_error
 from otf.commands.sweep_picture import panels_of
-from otf.commands.sweep_results import Result, common_phase, replicas_of
-from otf.settings.structures import first_configuration
-from otf.store.motion import read_motion
+from otf.commands.sweep_results import Result, common_phase, replicas_of, set_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
-    from otf.configuration import Configuration
     from otf.settings import Settings
     from otf.settings.members import Member
-    from otf.store.schema import RunFolder, SweepFolder
-    from otf.sweeping import End
 
-EQUILIBRATION = 5  # the first part of so many of the last stage is left out of means
-MOST_FRAMES = 20  # that a phase is found from
 _HEADS = {
     "temperature_K": "T (K)",
     "pressure_GPa": "P (GPa)",
@@ -37,56 +28,18 @@ _HEADS = {
 }
 
 
-def results_of(
-    settings: Settings,
-    folder: SweepFolder,
-    members: Sequence[Member],
-    ends: Sequence[End],
-) -> list[Result]:
-    """Return the results of all runs, with means of those that are finished."""
-    first = first_step_of_means(settings)
-    results = []
-    for member, end in zip(members, ends, strict=True):
-        means, phase = RunMeans(), None
-        if end.finished:
-            means = means_of_run(
-                folder.member(member.name),
-                first_step=first,
-                n_atoms=first_configuration(member.settings).n_atoms,
-            )
-            phase = phase_of(_frames(folder.member(member.name), settings, first))
-        results.append(Result(member, end, means, phase))
-    return results
-
-
-def _frames(
-    folder: RunFolder, settings: Settings, first_step: int
-) -> list[Configuration]:
-    """Return some frames after a step, evenly chosen."""
-    motion = read_motion(folder.path)
-    assert motion.times is not None  # a run writes them
-    begin = (first_step + 0.5) * settings.dynamics.timestep
-    start = int(np.searchsorted(motion.times, begin))
-    kept = max(1, (motion.n_frames - start) // MOST_FRAMES)
-    return configurations_of(motion.part(slice(start, None, kept)))
-
-
-def first_step_of_means(settings: Settings) -> int:
-    """Return the step after which rows of the last stage count for means."""
-    assert settings.sweep is not None  # the caller has a sweep
-    last = settings.dynamics.stages[-1].steps
-    left_out = settings.sweep.equilibration_steps
-    if left_out is None:
-        left_out = last // EQUILIBRATION
-    return settings.dynamics.n_steps - last + left_out
-
-
 def outcome_of(settings: Settings, results: Sequence[Result]) -> Outcome:
     """Return the tables of a sweep."""
-    columns = _asked([r.member for r in results])
+    columns: dict[str, ArrayLike] = {"run": [r.member.name for r in results]}
+    columns |= _asked([r.member for r in results])
     if settings.sweep is not None and settings.sweep.seeds:
         columns["seed"] = np.array([r.member.seed for r in results])
     columns["status"] = [r.word for r in results]
+    columns["problem"] = [r.end.problem for r in results]
+    columns["steps"] = [r.steps for r in results]
+    if settings.is_learning:
+        columns["calls"] = [r.calls or 0 for r in results]
+        columns["verdict"] = [r.verdict for r in results]
     columns["phase"] = [r.phase.name if r.phase else "" for r in results]
     columns["solid_share"] = [r.phase.solid if r.phase else math.nan for r in results]
     tables = {"runs": {**columns, **_means([r.means for r in results])}}
@@ -97,15 +50,21 @@ def outcome_of(settings: Settings, results: Sequence[Result]) -> Outcome:
             "finished": [sum(r.end.finished for r in group) for _, group in groups],
             "phase": [common_phase(group)[0] for _, group in groups],
             "of_this_phase": [common_phase(group)[1] for _, group in groups],
-            **_means([_over(group) for _, group in groups]),
+            **_means([over_finished(group) for _, group in groups]),
         }
     notes = [
         f"{r.member.name} failed: {r.end.problem}" for r in results if r.end.problem
     ]
+    notes += notes_of(settings)
+    return Outcome((), tables, panels_of(results), columns=2, notes=notes)
+
+
+def notes_of(settings: Settings) -> list[str]:
+    """Return what a reader of the means must know, one sentence each."""
     last = settings.dynamics.stages[-1]
     if last.temperature_end_K is not None or last.pressure_end_GPa is not None:
-        notes.append("the last stage is a ramp: means are over all of it")
-    return Outcome((), tables, panels_of(results), columns=2, notes=notes)
+        return ["the last stage is a ramp: means are over all of it"]
+    return []
 
 
 def in_words(results: Sequence[Result]) -> str:
@@ -118,11 +77,16 @@ def in_words(results: Sequence[Result]) -> str:
         ]
         if len(group) > 1:
             n = sum(r.end.finished for r in group)
-            name = member.name.rpartition("-")[0] or "all"
+            name = set_name(member)
             phase, of_it = common_phase(group)
             word = f"{phase}, {of_it} of {n}" if 0 < of_it < n else phase
             rows.append(
-                (f"mean of {name}", *_cells(_over(group)), word, f"{n} replicas")
+                (
+                    f"mean of {name}",
+                    *_cells(over_finished(group)),
+                    word,
+                    f"{n} replicas",
+                )
             )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -131,7 +95,8 @@ def in_words(results: Sequence[Result]) -> str:
     )
 
 
-def _over(group: Sequence[Result]) -> RunMeans:
+def over_finished(group: Sequence[Result]) -> RunMeans:
+    """Return the means over the replicas that are finished."""
     return over_replicas([r.means for r in group if r.end.finished])
 
 

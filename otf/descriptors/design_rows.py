@@ -108,7 +108,7 @@ class _Bundle(NamedTuple):
     Attributes
     ----------
     species : of the neighbours
-    first, targets : as of ``merge_rows``
+    first, targets : as of ``merge_rows``, places for atoms
     features : (r, q), of the whole descriptor, where rows are made from these
     three, overlap, two : (r, k), of c3, of the self terms and of c2
     own : (r, 1), of X_i . X_i / 2
@@ -137,6 +137,9 @@ class RowMaker:
         (p, 3), the derivatives X_i . dX_i by all pair vectors.
     references
         (m, q) X_B, scale factors of dX included.
+    place
+        (n,) where the rows of every atom are, in threes. Atoms of one place are summed
+        up, but not what they do to each other.
     """
 
     def __init__(
@@ -145,8 +148,10 @@ class RowMaker:
         geometry: Geometry,
         own_gradient: FloatArray,
         references: FloatArray,
+        place: IntArray,
     ) -> None:
         self._parts = parts
+        self._place = place
         self._geometry = geometry
         self._own_gradient = own_gradient
         n_two = 0 if parts.two is None else parts.n_species * parts.two.values.shape[3]
@@ -168,9 +173,10 @@ class RowMaker:
     def add(
         self, centres: IntArray, alpha: FloatArray, gamma: FloatArray, rows: FloatArray
     ) -> None:
-        """Add the part of some centres to rows (3 n + 6, m), in place.
+        """Add the part of some centres to rows, in place.
 
-        ``alpha`` and ``gamma`` are theirs, (c, m).
+        ``alpha`` and ``gamma`` are theirs, (c, m); ``rows`` (3 k + 6, m) are those of k
+        places, and of the strain.
         """
         for low in range(0, len(centres), GROUP):
             group = slice(low, low + GROUP)
@@ -193,7 +199,7 @@ class RowMaker:
                 products = self._products(here, some, block)
                 for bundle, product in zip(some, products, strict=True):
                     self._parts.kernels.scatter_rows(
-                        here,
+                        self._place[here],
                         bundle.first,
                         bundle.targets,
                         product,
@@ -264,6 +270,9 @@ class RowMaker:
         owner = np.repeat(
             np.arange(len(centres)), pairs.first[centres + 1] - pairs.first[centres]
         )
+        # Pairs of one place follow each other.
+        order = np.lexsort((self._place[pairs.neighbor[index]], owner))
+        index = index[order]
         is_near = pairs.distance[index] < (0.0 if three is None else three.cutoff)
         out = []
         for s in range(self._parts.n_species):
@@ -290,7 +299,8 @@ class RowMaker:
         kernels = parts.kernels
         vector, distance = pairs.vector[index], pairs.distance[index]
         start = np.searchsorted(owner, np.arange(len(centres) + 1))
-        geometry = centres, start, pairs.neighbor[index], vector
+        places = self._place[centres], start, self._place[pairs.neighbor[index]]
+        geometry = *places, vector
 
         def summed(derivatives: FloatArray) -> FloatArray:
             """Sum over images, (r, k)."""

@@ -104,6 +104,7 @@ class Descriptor(Protocol):
         reference_species: IntArray,
         alpha: FloatArray,
         gamma: FloatArray,
+        atoms: IntArray | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Return derivatives of many functions U_B at once: rows of a design matrix.
 
@@ -118,10 +119,12 @@ class Descriptor(Protocol):
             (m,); only atoms of the same species take part.
         alpha, gamma
             (n, m); entries of unequal species are ignored.
+        atoms
+            (k,) whose positions are derived by, different ones; by default all n.
 
         Returns
         -------
-        force_rows : (3 n, m), minus the derivative by the positions, atom-major
+        force_rows : (3 k, m), minus the derivative by the positions, atom-major
         strain_rows : (6, m), derivative by strain, Voigt
         """
         ...

@@ -173,11 +173,9 @@ class PowerSpectrum:
         InputError
             When a species is not in the list.
         """
-        return self._environments(
-            self._species_of(configuration),
-            self._neighbors.pairs(configuration),
-            self._around(configuration),
-        )
+        species, around = self._last_species_of(configuration)
+        pairs = self._neighbors.pairs(configuration)
+        return self._environments(species, pairs, around)
 
     def evaluate(
         self, configuration: Configuration, local: LocalFunction
@@ -189,7 +187,7 @@ class PowerSpectrum:
         InputError
             When a species is not in the list.
         """
-        species, around = self._species_of(configuration), self._around(configuration)
+        species, around = self._last_species_of(configuration)
         pairs_of = self._neighbors.search(configuration)
         backend = self._parts.backend
 
@@ -263,6 +261,7 @@ class PowerSpectrum:
         reference_species: IntArray,
         alpha: FloatArray,
         gamma: FloatArray,
+        atoms: IntArray | None = None,
     ) -> tuple[FloatArray, FloatArray]:
         """Return derivatives of many functions U_B at once (see the protocol).
 
@@ -271,7 +270,12 @@ class PowerSpectrum:
         See otf.descriptors.design_rows.
         """
         n, m = environments.n_atoms, len(references)
-        rows = np.zeros((3 * n + 6, m))
+        wanted = np.arange(n) if atoms is None else atoms
+        n_rows = 3 * len(wanted)
+        # Atoms that nobody asked for share a place behind the others.
+        place = np.full(n, len(wanted))
+        place[wanted] = np.arange(len(wanted))
+        rows = np.zeros((n_rows + 3 + 6, m))
         geometry = _geometry(environments)
         if geometry.own_gradient is None:
             own = np.zeros_like(geometry.pairs.vector)
@@ -285,13 +289,14 @@ class PowerSpectrum:
                 geometry,
                 geometry.own_gradient,
                 references[columns],
+                place,
             )
-            part = rows if len(columns) == m else np.zeros((3 * n + 6, len(columns)))
+            part = rows if len(columns) == m else np.zeros((len(rows), len(columns)))
             at = np.ix_(centres, columns)
             maker.add(centres, alpha[at], gamma[at], part)
             if part is not rows:
                 rows[:, columns] = part
-        return rows[: 3 * n], rows[3 * n :]
+        return rows[:n_rows], rows[n_rows + 3 :]
 
     def scaled_to(self, configurations: Sequence[Configuration]) -> PowerSpectrum:
         """Return a copy whose parts have mean norms sqrt(beta) and sqrt(1 - beta).
@@ -436,21 +441,23 @@ class PowerSpectrum:
             )
         return np.asarray(species)
 
-    def _around(self, configuration: Configuration) -> IntArray:
-        """Return the (n,) species indices where the backend has its arrays.
+    def _last_species_of(
+        self, configuration: Configuration
+    ) -> tuple[IntArray, IntArray]:
+        """Return the (n,) species indices, here and where the backend has its arrays.
 
         Those of the last atoms are kept: a step moves them and changes no number.
         """
-        species: IntArray
-        numbers, species = self._last_species
+        numbers, species, around = self._last_species
         if numbers is not configuration.numbers:
-            species = self._parts.backend.here(self._species_of(configuration))
-            self._last_species[:] = configuration.numbers, species
-        return species
+            species = self._species_of(configuration)
+            around = self._parts.backend.here(species)
+            self._last_species[:] = configuration.numbers, species, around
+        return species, around
 
     @cached_property
-    def _last_species(self) -> list[Any]:  # numbers, and species of them
-        return [None, None]
+    def _last_species(self) -> list[Any]:  # numbers, and species of them twice
+        return [None, None, None]
 
     def _add_pair_gradient(
         self, environments: Environments, gradient: FloatArray, out: FloatArray

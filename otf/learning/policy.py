@@ -76,22 +76,29 @@ class Assessment:
 
     Attributes
     ----------
-    errors : (n,) e_i in eV/angstrom, None when only the screen was evaluated
+    errors : (n,) e_i in eV/angstrom, None when they were not evaluated for all atoms
     spilling : (n,)
     threshold : t in eV/angstrom
     of_stress : eV/angstrom, what the error of the stress counts for; 0 in a fixed cell
+    of_few : eV/angstrom, e of the atoms that know least where only theirs was needed
     """
 
     errors: FloatArray | None
     spilling: FloatArray
     threshold: float
     of_stress: float = 0.0
+    of_few: float | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Return whether exact deviations were evaluated."""
+        return self.errors is not None or self.of_few is not None
 
     @property
     def error(self) -> float:
         """Return e, the largest e_i or what the stress counts; 0 when not needed."""
         if self.errors is None:
-            return 0.0
+            return self.of_few or 0.0
         return max(float(self.errors.max(initial=0.0)), self.of_stress)
 
     @property

@@ -262,8 +262,7 @@ class LearningPotential:
                 self.calls.send(c, before, reason, step)
             self._consecutive = 0
             found = replace(before, surface=self._surface)
-        errors = self.last.errors
-        self.policy.stepped(step, None if errors is None else self.last.error)
+        self.policy.stepped(step, self.last.error if self.last.is_exact else None)
         return found if before is first else _changed_since(first, found, before)
 
     # -------------------------------------------------------------- the decision

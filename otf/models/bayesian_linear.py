@@ -202,10 +202,16 @@ class BayesianLinear:
         return self.fitted.local_uncertainty(environments)
 
     def force_uncertainty(
-        self, configuration: Configuration, environments: Environments | None = None
+        self,
+        configuration: Configuration,
+        environments: Environments | None = None,
+        atoms: IntArray | None = None,
     ) -> Uncertainty:
-        """Return exact posterior deviations of energy, forces and stress as well."""
-        return self.fitted.force_uncertainty(configuration, environments)
+        """Return exact posterior deviations of energy, forces and stress as well.
+
+        ``atoms`` (k,) are those whose forces are asked for, by default all.
+        """
+        return self.fitted.force_uncertainty(configuration, environments, atoms)
 
     def spilling(self, environments: Environments) -> FloatArray:
         """Return the spilling against everything taken in so far, (n,)."""

@@ -14,7 +14,13 @@ from otf.threads import one_blas_thread
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otf.configuration import BoolArray, Configuration, FloatArray, Labels
+    from otf.configuration import (
+        BoolArray,
+        Configuration,
+        FloatArray,
+        IntArray,
+        Labels,
+    )
     from otf.descriptors.interface import Descriptor, Environments
     from otf.models.baselines.interface import Baseline
     from otf.models.interface import PerKind
@@ -28,7 +34,7 @@ class RawRows:
     Attributes
     ----------
     energy : (m,) of the total energy, eV
-    forces : (3 n, m) atom-major, eV/angstrom
+    forces : (3 n, m) atom-major, eV/angstrom; of some atoms where these were asked for
     strain : (6, m) of the strain derivative, eV
     """
 
@@ -38,9 +44,15 @@ class RawRows:
 
 
 def raw_rows(
-    descriptor: Descriptor, references: References, environments: Environments
+    descriptor: Descriptor,
+    references: References,
+    environments: Environments,
+    atoms: IntArray | None = None,
 ) -> RawRows:
-    """Return the rows of one configuration for all references."""
+    """Return the rows of one configuration for all references.
+
+    ``atoms`` (k,) are those whose forces have rows, by default all.
+    """
     slopes = references.slopes(environments)
     with one_blas_thread():  # thousands of small products
         forces, strain = descriptor.gradient_rows(
@@ -49,6 +61,7 @@ def raw_rows(
             references.species,
             slopes.alpha,
             slopes.gamma,
+            atoms,
         )
     return RawRows(slopes.value.sum(axis=0), forces, strain)
 

@@ -139,9 +139,16 @@ class Model(Protocol):
         ...
 
     def force_uncertainty(
-        self, configuration: Configuration, environments: Environments | None = None
+        self,
+        configuration: Configuration,
+        environments: Environments | None = None,
+        atoms: IntArray | None = None,
     ) -> Uncertainty:
-        """Return deviations of energy, forces and stress as well."""
+        """Return deviations of energy, forces and stress as well.
+
+        ``atoms`` (k,) are those whose forces are asked for, by default all n: what is
+        returned of forces is (k,).
+        """
         ...
 
     def extend(

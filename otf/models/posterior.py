@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from otf.configuration import masked_stress
+from otf.configuration import VOIGT
 from otf.descriptors.interface import PairDescriptor
 from otf.errors import InputError
 from otf.kernels import load
@@ -173,7 +173,7 @@ class KernelPosterior:
             forces += backend.here(known.forces)
             strain += backend.here(known.strain_derivative)
         prediction = Prediction(
-            energy=energy,
+            energy=float(energy) if backend.is_host else energy,
             forces=forces,
             stress=stress_of(strain, configuration),
             uncertainty=Uncertainty(local=found.local, spilling=found.spilling)
@@ -182,7 +182,8 @@ class KernelPosterior:
         )
         # Positions on the host want an answer there.
         asked_here = not isinstance(configuration.positions, np.ndarray)
-        return prediction if asked_here else prediction.of(backend.host)
+        is_there = asked_here or backend.is_host
+        return prediction if is_there else prediction.of(backend.host)
 
     def predict_pairs(
         self, own: IntArray, species: IntArray, pairs: Pairs, *, measured: bool = False
@@ -256,16 +257,18 @@ class KernelPosterior:
 
     def _known(self, configuration: Configuration) -> BaselineValues:
         """Return what the baseline says; it is evaluated on the host."""
-        positions = self.backend.host(self.backend.here(configuration.positions))
-        return self.baseline.evaluate(configuration.moved(positions))
+        if not isinstance(configuration.positions, np.ndarray):
+            positions = self.backend.host(configuration.positions)
+            configuration = configuration.moved(positions)
+        return self.baseline.evaluate(configuration)
 
     def _contraction(self, found: _Found, gauge: Gauge | None) -> LocalFunction:
         """Return what fills in the energies of atoms and gives their slopes."""
 
         def contract(atoms: slice, environments: Environments) -> FloatArray:
-            return self._contract(
-                _Found(*(x[atoms] for x in found)), environments, gauge
-            )
+            energies, local, spilling = found
+            part = _Found(energies[atoms], local[atoms], spilling[atoms])
+            return self._contract(part, environments, gauge)
 
         return contract
 
@@ -392,9 +395,15 @@ class KernelPosterior:
         return np.asarray(learned + known + self.elements.per_atom(configuration))
 
     def force_uncertainty(
-        self, configuration: Configuration, environments: Environments | None = None
+        self,
+        configuration: Configuration,
+        environments: Environments | None = None,
+        atoms: IntArray | None = None,
     ) -> Uncertainty:
         """Return the exact posterior deviations, without the noise of labels.
+
+        ``atoms`` (k,) are those whose forces are asked for, by default all n: what is
+        returned of forces is (k,).
 
         Notes
         -----
@@ -404,7 +413,8 @@ class KernelPosterior:
         if environments is None:
             environments = self.describe(configuration)
         local = self.local_uncertainty(environments)
-        raw = raw_rows(self._on_host.descriptor, self.references, environments)
+        descriptor = self._on_host.descriptor
+        raw = raw_rows(descriptor, self.references, environments, atoms)
         deviations = self.gauge.deviations
         force = deviations(raw.forces).reshape(-1, 3)
         return Uncertainty(
@@ -424,6 +434,9 @@ def stress_of(
     if volume == 0.0:
         return 0.0 * strain_derivative
     stress = strain_derivative / volume
-    for k in np.flatnonzero(np.isnan(masked_stress(np.zeros(6), configuration.pbc))):
-        stress[k] = 0.0
+    periodic = configuration.pbc.tolist()
+    if not all(periodic):
+        for k, (a, b) in enumerate(VOIGT):
+            if not (periodic[a] and periodic[b]):
+                stress[k] = 0.0
     return stress

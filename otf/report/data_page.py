@@ -14,6 +14,7 @@ from otf.report.elements import (
     figure,
     number,
     table,
+    verdict_box,
     write_page,
 )
 
@@ -70,10 +71,7 @@ def verdict(found: Sequence[Finding]) -> str:
         kind, word, reason = "calm", "To be looked at", of_level(found, LOOK)[0].text
     else:
         kind, word, reason = "good", "Nothing was found", "that speaks against the data"
-    return (
-        f'<div class="verdict {kind}"><strong>{word}</strong> '
-        f"<span>{escape(reason)}</span></div>"
-    )
+    return verdict_box(kind, word, reason)
 
 
 def key_numbers(data: Examination) -> Iterator[tuple[str, str, str]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 
 from otf.errors import StoreError
 from otf.report.style import CSS
-from otf.store.disk import write_aside
+from otf.store.disk import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
     from otf.report.figure import Drawing, Plot
 
@@ -23,12 +25,8 @@ def write_page(path: Path, text: str) -> None:
 
     Who reads it meanwhile, and a kill at any moment, see the old page or the new one.
     """
-
-    def put(handle: BinaryIO) -> None:
-        handle.write(text.encode())
-
     try:
-        write_aside(path, put)
+        write_text(path, text)
     except StoreError as error:
         raise StoreError(f"{error}: the page cannot be written") from error
 
@@ -48,6 +46,14 @@ def document(title: str, body: Sequence[str]) -> str:
 def escape(text: object) -> str:
     """Return text that HTML shows as it is."""
     return html.escape(str(text))
+
+
+def verdict_box(kind: str, word: str, reason: str) -> str:
+    """Return a box with a verdict; it is good, calm or a warning (warn)."""
+    return (
+        f'<div class="verdict {kind}"><strong>{escape(word)}</strong> '
+        f"<span>{escape(reason)}</span></div>"
+    )
 
 
 def cards(numbers: Iterable[tuple[str, str, str]]) -> str:
@@ -131,13 +137,19 @@ def table(
     rows: Sequence[Sequence[object]],
     *,
     note: str = "",
+    names: int = 0,
 ) -> str:
-    """Return a table; its last column is text."""
+    """Return a table; its last column is text, so many first ones are names.
+
+    What stands in a cell may be a Link.
+    """
+    kinds = dict.fromkeys(range(names), " class=name") | {
+        len(header) - 1: " class=text"
+    }
 
     def cells(row: Sequence[object], tag: str) -> str:
-        last = len(row) - 1
         return "".join(
-            f"<{tag}{' class=text' if k == last else ''}>{escape(value)}</{tag}>"
+            f"<{tag}{kinds.get(k, '')}>{_shown(value)}</{tag}>"
             for k, value in enumerate(row)
         )
 
@@ -148,6 +160,29 @@ def table(
         f"<thead><tr>{cells(header, 'th')}</tr></thead><tbody>\n{lines}\n</tbody>"
         "</table></div></section>"
     )
+
+
+@dataclass(frozen=True)
+class Link:
+    """Words that lead to a file.
+
+    Attributes
+    ----------
+    words : as they are read
+    path : of the file, as seen from the page
+    """
+
+    words: str
+    path: PurePath
+
+    @property
+    def html(self) -> str:
+        """Return the element."""
+        return f'<a href="{quote(self.path.as_posix())}">{escape(self.words)}</a>'
+
+
+def _shown(value: object) -> str:
+    return value.html if isinstance(value, Link) else escape(value)
 
 
 def folded(title: str, text: str) -> str:

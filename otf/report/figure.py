@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from otf.configuration import FloatArray
 
@@ -33,6 +33,7 @@ QUIET = "#8a8f98"
 SERIES = (MODEL, REFERENCE, "#2a9d74", AUDIT, THRESHOLD, "#b08d2f")
 TIME = "viridis"  # colours of what has an order: time, temperature
 NARROW, WIDE = 3.6, 10.6  # inches
+LETTERS, SIGN = 12, 4  # in an inch of a legend; the room of a sign, in letters
 INK = "#010203"  # replaced by the colour of the text around the figure
 
 STYLE = {
@@ -226,6 +227,14 @@ def thinned(
 def sparse(n: int, limit: int = 6000) -> slice:
     """Return a slice that takes at most ``limit`` of n points, evenly."""
     return slice(None, None, max(1, -(-n // limit)))
+
+
+def names_in_a_row(axes: Axes, names: Sequence[str]) -> int:
+    """Return how many names of a legend fit side by side above axes."""
+    room = LETTERS * axes.get_window_extent().width / axes.figure.dpi
+    lengths = sorted((len(name) + SIGN for name in names), reverse=True)
+    rows = [n for n in (3, 2) if sum(lengths[:n]) <= room]
+    return rows[0] if rows else 1
 
 
 def plain_log(axis: Axes) -> None:

@@ -13,7 +13,7 @@ from otf.report.comparison import comparisons, rmses
 from otf.report.cost import cost_of
 from otf.report.cost_section import cost_section
 from otf.report.data_section import data_section
-from otf.report.elements import cards, document, escape, folded, write_page
+from otf.report.elements import cards, document, escape, folded, verdict_box, write_page
 from otf.report.learned_section import learned_section
 from otf.report.physics_section import physics_section
 from otf.report.ways import motion_of, ways_of
@@ -126,10 +126,7 @@ def verdict(view: RunView) -> str:
         kind, word, reason = "good", "Converged", end.reason
     else:
         kind, word, reason = "warn", "Not converged", end.reason
-    return (
-        f'<div class="verdict {kind}"><strong>{word}</strong> '
-        f"<span>{escape(reason)}</span></div>"
-    )
+    return verdict_box(kind, word, reason)
 
 
 def key_numbers(

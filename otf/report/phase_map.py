@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.patches import Patch, Rectangle
 
-from otf.report.figure import QUIET, SERIES
+from otf.report.figure import QUIET, SERIES, names_in_a_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,10 +66,10 @@ class PhaseMap:
                     axes.annotate(
                         remark,
                         (temperature, pressure),
-                        xytext=(0, -9),
+                        xytext=(0, -4),
                         textcoords="offset points",
                         ha="center",
-                        fontsize=7.5,
+                        va="top",
                     )
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(y[0], y[-1])
@@ -78,14 +78,20 @@ class PhaseMap:
         axes.grid(visible=False)
         axes.set_xlabel("temperature (K)")
         axes.set_ylabel("pressure (GPa)")
-        axes.set_title(self.title)
         handles = [
             Patch(facecolor=colors[name], alpha=0.45, label=name)
             for name in self.palette
             if name in self.phases.values()
         ]
-        if handles:
-            axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+        # Above the map: beside it, names would take the room of a narrow one.
+        axes.legend(
+            handles=handles,
+            title=self.title,
+            alignment="left",
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=names_in_a_row(axes, [str(one.get_label()) for one in handles]),
+        )
 
 
 def edges(values: Sequence[float]) -> FloatArray:

@@ -21,6 +21,7 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .2rem; letter-spacing: -.
 h2 { font-size: 1.3rem; margin: 0 0 .6rem; }
 h3 { font-size: 1rem; margin: 0 0 .35rem; }
 p { margin: 0 0 .7rem; }
+a { color: var(--calm); }
 .soft { color: var(--soft); font-size: .92rem; }
 .chapter { margin: 0 0 2.2rem; }
 .chapter > .soft { max-width: 86ch; margin: -.3rem 0 1.2rem; }
@@ -78,6 +79,7 @@ table { border-collapse: collapse; font-size: .92rem; min-width: 60%;
 th, td { text-align: right; padding: .32rem .9rem .32rem 0; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 500; }
+th.name, td.name { text-align: left; }
 th.text, td.text { text-align: left; white-space: normal; min-width: 18ch; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font-size: .875rem; line-height: 1.5; margin: .8rem 0 0;

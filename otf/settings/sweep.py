@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from otf.settings.base import Positive, Section, Text
+from otf.settings.base import Element, Positive, Section, Text
 
 if TYPE_CHECKING:
     from otf.settings.dynamics import Dynamics
@@ -49,6 +49,13 @@ class Sweep(Section):
         description="Steps at the beginning of the last stage that means leave out; "
         "without it a fifth of that stage.",
         examples=[0],
+    )
+    phase_species: Annotated[tuple[Element, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Atoms whose order gives the phase, as if the others were not "
+        "there, such as one kind of ions; without them that of all atoms, as if they "
+        "were alike.",
+        examples=[["Na"]],
     )
 
 

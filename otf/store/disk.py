@@ -95,6 +95,21 @@ def write_aside(path: Path, write: Callable[[BinaryIO], None]) -> None:
             raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as `write_aside` does.
+
+    Raises
+    ------
+    StoreError
+        When the system refuses; the old file is then untouched.
+    """
+
+    def write(handle: BinaryIO) -> None:
+        handle.write(text.encode())
+
+    write_aside(path, write)
+
+
 def checksum(arrays: Arrays) -> int:
     """Return a CRC-32 over names, types, shapes and bytes of named arrays."""
     crc = 0

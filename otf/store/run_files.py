@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from otf.errors import StoreError
 from otf.store.checkpoint import Checkpoint, Checkpoints
-from otf.store.disk import explained, write_aside
+from otf.store.disk import explained, write_text
 from otf.store.entries import Resume
 from otf.store.frames import FrameLog
 from otf.store.journal import Journal
@@ -75,7 +75,7 @@ class RunFiles:
         StoreError
             When the disk is full or fails.
         """
-        write_aside(self.folder.input, lambda handle: _put(handle, text))
+        write_text(self.folder.input, text)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint with all that lies before it, then the trajectory.
@@ -152,7 +152,3 @@ def has_begun(folder: RunFolder) -> bool:
     """Return whether a run has written anything into its journal."""
     journal = folder.journal
     return journal.is_file() and journal.stat().st_size > HEADER_SIZE
-
-
-def _put(handle: BinaryIO, text: str) -> None:
-    handle.write(text.encode())

@@ -31,6 +31,16 @@ class SweepFolder:
         return self.path / "STOP"
 
     @property
+    def input(self) -> Path:
+        """Return the copy of the input file of the sweep."""
+        return self.path / "sweep.toml"
+
+    @property
+    def report(self) -> Path:
+        """Return the page about the sweep."""
+        return self.path / "report.html"
+
+    @property
     def results(self) -> Path:
         """Return the results, less the suffix of their several forms."""
         return self.path / "sweep"

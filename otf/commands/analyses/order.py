@@ -11,6 +11,7 @@ from otf.analysis.order import (
     STRUCTURES,
     Surroundings,
     order_along,
+    sublattice,
 )
 from otf.analysis.rdf import pair_distributions
 from otf.commands.analyses.inputs import (
@@ -24,7 +25,6 @@ from otf.commands.analyses.inputs import (
 )
 from otf.commands.analyses.outcome import Outcome, Quantity
 from otf.commands.fitting import count
-from otf.configuration import Configuration
 from otf.errors import InputError
 from otf.report.drawing import Curve, Lines
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from otf.analysis.order import Order
-    from otf.configuration import FloatArray
+    from otf.configuration import Configuration, FloatArray
 
 LINE = "Steinhardt order parameters, share of solid, structures around atoms"
 DEGREES: Final = (4, 6)
@@ -92,14 +92,10 @@ def analyse(arguments: argparse.Namespace) -> Outcome:
         msg = f"--degrees go up to {LARGEST_DEGREE}, got {max(degrees)}"
         raise InputError(msg)
     motion = motion_of(path, arguments.frames)
-    frames = configurations_of(motion)
-    if arguments.species is not None:
-        wanted = [species_number(a, motion, path) for a in arguments.species]
-        kept = np.isin(motion.numbers, wanted)
-        frames = [
-            Configuration(c.numbers[kept], c.positions[kept], c.cell, c.pbc)
-            for c in frames
-        ]
+    wanted = arguments.species and [
+        species_number(symbol, motion, path) for symbol in arguments.species
+    ]
+    frames = [sublattice(c, wanted) for c in configurations_of(motion)]
     if arguments.cutoff_A is None and arguments.neighbors is None:
         if not motion.pbc.all():
             msg = (
@@ -155,13 +151,9 @@ def _quantities(
     return out
 
 
-def _first_minimum(frames: Sequence[Configuration], path: Path) -> float:
-    """Return where the first shell ends, whatever the species."""
-    some = frames[:: max(1, len(frames) // MOST_FRAMES)]
-    alike = [
-        Configuration(np.ones_like(c.numbers), c.positions, c.cell, c.pbc) for c in some
-    ]
-    (found,) = pair_distributions(alike)
+def _first_minimum(frames: list[Configuration], path: Path) -> float:
+    """Return where the first shell of atoms that count as alike ends."""
+    (found,) = pair_distributions(frames[:: max(1, len(frames) // MOST_FRAMES)])
     if found.shell is None:
         msg = (
             f"{path}: g(r) has no first minimum within half the cell, so neighbours "

@@ -1,0 +1,124 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from otf.configuration import Configuration
+from otf.learning.calibration import Calibration
+from otf.learning.judge import Judge
+from otf.learning.policy import Calibrated, Rules
+from otf.learning.stress import StressErrors
+from otf.potential import Uncertainty
+
+TOLERATED = 0.3
+
+
+@dataclass
+class Known:
+    """A model whose deviations are given; it remembers what it was asked for."""
+
+    local: np.ndarray
+    forces: np.ndarray
+    asked: list = field(default_factory=list)
+
+    def describe(self, configuration):
+        return None
+
+    def force_uncertainty(self, configuration, environments=None, atoms=None):
+        self.asked.append(None if atoms is None else atoms.tolist())
+        chosen = np.arange(len(self.forces)) if atoms is None else atoms
+        return Uncertainty(
+            self.local, 0.0 * self.local, self.forces[chosen], 0.1, np.zeros(6)
+        )
+
+
+class Unchanged(Calibration):
+    """Errors are deviations."""
+
+    def errors(self, numbers, deviations):
+        return deviations
+
+
+def judge_of(model):
+    return Judge(
+        model,
+        policy=Calibrated(TOLERATED),
+        rules=Rules(),
+        calibration=Unchanged(),
+        stress=StressErrors(None),
+    )
+
+
+def looked_at(model, numbers=None):
+    """Return the judge, and what it finds where its screen asks for more."""
+    n = len(model.local)
+    numbers = np.full(n, 14) if numbers is None else numbers
+    c = Configuration(numbers, np.zeros((n, 3)), np.eye(3), np.ones(3, bool))
+    judge, screen = judge_of(model), Uncertainty(model.local, 0.0 * model.local)
+    found = judge.uncertainty(c, screen, step=1, since_label=100)
+    return judge, screen, found
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def test_the_atoms_that_know_least_are_enough_where_their_errors_are_small(rng):
+    local = rng.uniform(0.1, 0.2, 64)
+    model = Known(local, local)
+    judge, screen, found = looked_at(model)
+    (few,) = model.asked
+    assert few == sorted(np.argsort(local)[-16:].tolist())
+    assert found.error == local.max()
+    assert found.errors is None
+    assert found.forces is None
+    assessment = judge.assess(found, screen, 1)
+    assert assessment.is_exact
+    assert assessment.error == local.max()
+    # The screen has learned from them, and is content for a while.
+    assert not judge.screen.flags(screen, step=2, since_label=100)
+    assert judge.screen.expects(screen) == pytest.approx(local.max())
+
+
+@pytest.mark.parametrize("of_few", [0.25, 0.31, 5.0])
+def test_all_atoms_are_looked_at_where_some_are_near_the_threshold(rng, of_few):
+    local = rng.uniform(0.1, 0.2, 64)
+    forces = local.copy()
+    forces[local.argmax()] = of_few
+    forces[local.argmin()] = 0.9  # what the local deviation does not tell
+    model = Known(local, forces)
+    judge, screen, found = looked_at(model)
+    assert len(model.asked[0]) == 16
+    assert model.asked[1:] == [None]
+    assert found.error == max(of_few, 0.9)
+    assert found.errors.tolist() == forces.tolist()
+    assert judge.assess(found, screen, 1).error == found.error
+
+
+def test_where_the_screen_expects_the_threshold_all_are_looked_at_at_once(rng):
+    local = rng.uniform(0.1, 0.2, 64)
+    model = Known(local, 1.4 * local)
+    judge, screen, found = looked_at(model)
+    judge.assess(found, screen, 1)
+    model.asked.clear()
+    c = Configuration(np.full(64, 14), np.zeros((64, 3)), np.eye(3), np.ones(3, bool))
+    judge.uncertainty(c, screen, step=1000, since_label=100)
+    assert model.asked == [None]
+
+
+def test_of_few_atoms_all_are_looked_at(rng):
+    local = rng.uniform(0.1, 0.2, 32)
+    model = Known(local, local)
+    looked_at(model)
+    assert model.asked == [None]
+
+
+def test_every_species_is_among_those_that_know_least(rng):
+    local = np.concatenate([np.full(40, 0.2), np.full(5, 0.01)])
+    numbers = np.concatenate([np.full(40, 11), np.full(5, 17)])
+    model = Known(local, 0.5 * local)
+    looked_at(model, numbers)
+    (few,) = model.asked
+    assert len(few) == 12
+    assert np.bincount(numbers[few])[[11, 17]].tolist() == [10, 2]
