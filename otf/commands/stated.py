@@ -217,7 +217,7 @@ def _verdict(statement: Statement) -> str:
     if not statement.kinds:
         return "No label of these structures has a deviation to be compared with."
     parts = [
-        f"{kind} {found.judgement} ({found.factor:.2g} times as large would hold 95 % "
+        f"{kind} {found.judgement} ({found.factor:.3g} times as large would hold 95 % "
         "of the errors)"
         for kind, found in statement.kinds.items()
         if found.judgement
