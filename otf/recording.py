@@ -11,12 +11,13 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from otf.deploy.provenance import (
-    record_of_calibration,
     record_of_data,
     record_of_fit,
+    record_of_laws,
 )
 from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.constraints import temperature
+from otf.learning.laws import Laws
 from otf.models.levels import level_shifts, on_one_level
 from otf.store.entries import Decision as DecisionEntry
 from otf.store.entries import Failure as FailureEntry
@@ -86,8 +87,8 @@ def record_of_run(
         **({} if report is None else record_of_fit(report)),
         "stress_trained": model.weights.stress > 0.0
         and any(labels.stress_mask.any() for _, labels in frames),
-        "calibration": record_of_calibration(
-            potential.judge.calibration, model.descriptor.species
+        **record_of_laws(
+            Laws.of_calibration(potential.judge.calibration, model.descriptor.species)
         ),
         "verdict": verdict.reason,
         "converged": verdict.converged,

@@ -24,12 +24,13 @@ from otf.commands.fitting import model_settings
 from otf.commands.refit import distinct
 from otf.commands.stages import Stages
 from otf.configuration import Configuration, Labels
+from otf.deploy.provenance import laws_of, record_of_laws
 from otf.deploy.saved_model import load_model
 from otf.errors import InputError
 from otf.store.entries import Label, Start
 from otf.store.extxyz import read_frames, write_frames
 from otf.store.labels import dataset_key, label_key
-from otf.store.model_file import read_model
+from otf.store.model_file import read_model, write_model
 from otf.store.run_files import RunFiles
 from otf.store.schema import RunFolder
 from otf.testing import strained
@@ -138,7 +139,8 @@ def test_errors_are_told_for_each_config_type(folder, capsys):
     printed = capsys.readouterr().out
     assert "very hot                 1" in printed
     assert "cold                     3" in printed
-    assert "-" in printed.splitlines()[-2].split()  # the file has no stresses
+    (line,) = [x for x in printed.splitlines() if x.startswith("all ")]
+    assert line.split()[-1] == "-"  # the file has no stresses
 
 
 def test_references_is_the_cap_for_each_element(folder, capsys):
@@ -405,10 +407,123 @@ def test_show_tells_what_a_fit_was_made_from(folder, capsys):
     assert "n_max 4, l_max 2" in lines["descriptor"]
     assert lines["covariance"] == "polynomial, zeta 4"
     assert lines["local"] == "references  Si 20"
-    assert lines["calibration"].startswith("none")
+    assert lines["calibration"].startswith("by 16 left-out frames: forces of Si q ")
+    assert "; energy q " in lines["calibration"]
     assert lines["composition"] == "Si 1"
     assert lines["data"] == dataset_key(read_dataset([folder / "train.xyz"]).frames)
     assert "python" in lines["versions"]
+
+
+@pytest.fixture
+def trusted(folder):
+    """Return a model of forty structures, and thirty it has not seen."""
+    write_frames(folder / "many.xyz", silicon(40, seed=5))
+    write_frames(folder / "unseen.xyz", silicon(30, seed=6))
+    return fit(folder, "--references", "60", data="many.xyz"), folder / "unseen.xyz"
+
+
+def recalibrated(model, scale):
+    """Write a model with other factors of its deviations; None for none at all."""
+    file = read_model(model)
+    said = dict(file.metadata)
+    if scale is None:
+        said = {k: v for k, v in said.items() if not k.startswith("calibration")}
+    else:
+        laws = laws_of(said)
+        factors = {
+            name: law and replace(law, factor=scale * law.factor)
+            for name, law in (("energy", laws.energy), ("stress", laws.stress))
+        }
+        forces = {
+            z: replace(law, factor=scale * law.factor) for z, law in laws.forces.items()
+        }
+        said |= record_of_laws(replace(laws, forces=forces, **factors))
+    write_model(model, file.arrays, metadata=said, proof=file.proof)
+
+
+def stated(model, data, capsys):
+    """Return what evaluate says of deviations, and its last line for people."""
+    capsys.readouterr()
+    assert main(["evaluate", str(model), str(data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["deviations"]
+    assert main(["evaluate", str(model), str(data)]) == 0
+    return found, capsys.readouterr().out.splitlines()[-1]
+
+
+def test_deviations_of_a_fit_are_as_large_as_its_errors_on_unseen_structures(
+    trusted, capsys
+):
+    model, unseen = trusted
+    found, line = stated(model, unseen, capsys)
+    assert found["calibration_origin"] == "left-out frames"
+    assert found["n_frames"] == 30
+    # 30 energies and stresses, 720 forces: a law found on 40 structures of the same
+    # kind holds the shares of normal errors within a factor of two or so.
+    for kind in ("energy", "forces", "stress"):
+        assert found[kind]["calibrated"]
+        assert found[kind]["judgement"] == ""
+        assert 0.4 < found[kind]["factor"] < 2.5
+        assert found[kind]["above_two"] < found[kind]["above_one"] < 0.6
+    assert "about as large as its errors, as far as 30 structures tell" in line
+
+
+@pytest.mark.parametrize(("scale", "word"), [(0.1, "too small"), (10.0, "too large")])
+def test_wrong_deviations_are_told_with_a_factor(trusted, capsys, scale, word):
+    model, unseen = trusted
+    right, _ = stated(model, unseen, capsys)
+    recalibrated(model, scale)
+    found, line = stated(model, unseen, capsys)
+    for kind in ("energy", "forces", "stress"):
+        assert found[kind]["judgement"] == word
+        assert f"{kind} {word}" in line
+        factor = right[kind]["factor"] / scale
+        assert found[kind]["factor"] == pytest.approx(factor)
+        rms = right[kind]["score_rms"] / scale
+        assert found[kind]["score_rms"] == pytest.approx(rms)
+
+
+def test_a_model_without_calibration_says_that_its_deviations_are_too_small(
+    trusted, capsys
+):
+    model, unseen = trusted
+    recalibrated(model, None)
+    found, line = stated(model, unseen, capsys)
+    assert found["calibration_origin"] == "none"
+    assert found["forces"]["judgement"] == "too small"
+    assert "forces too small" in line
+    assert main(["show", str(model)]) == 0
+    assert "calibration       none" in capsys.readouterr().out
+
+
+def test_as_many_deviations_are_compared_as_asked_for(trusted, capsys):
+    model, unseen = trusted
+    capsys.readouterr()
+    arguments = ["evaluate", str(model), str(unseen), "--deviations"]
+    assert main([*arguments, "4"]) == 0
+    assert "left-out frames) on 4 of 30 structures:" in capsys.readouterr().out
+    assert main([*arguments, "0"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--deviations: expected a whole number above 0, got '0'" in line
+
+
+def test_deviations_are_not_compared_with_labels_that_are_missing(trusted, capsys):
+    model, unseen = trusted
+    frames = [
+        (c, Labels(np.nan, y.forces, np.full(6, np.nan)))
+        for c, y in read_frames(unseen)
+    ]
+    write_frames(unseen, frames)
+    found, _ = stated(model, unseen, capsys)
+    assert found.keys() == {"calibration_origin", "n_frames", "forces"}
+
+
+def test_too_few_structures_give_no_calibration(folder, capsys):
+    write_frames(folder / "few.xyz", silicon(9, seed=5))
+    model = fit(folder, data="few.xyz")
+    out = capsys.readouterr().out
+    assert "Calibration none: " in out
+    assert "fewer than 10 structures" in out
+    assert laws_of(read_model(model).metadata) is None
 
 
 def test_models_of_runs_name_the_reference_of_their_labels(folder):

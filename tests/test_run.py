@@ -507,8 +507,9 @@ def test_the_model_of_a_run_tells_what_it_was_made_from(prepare, tmp_path):
     assert said["log_evidence"] == view.retrains[-1].log_evidence
     assert said["training_force_rmse_eV_per_A"] == view.retrains[-1].force_rmse
     laws = laws_of(said)
-    assert laws.keys() == {14}
-    assert 1.0 <= laws[14].factor <= 30.0
+    assert laws.origin == "run"
+    assert laws.forces.keys() == {14}
+    assert 1.0 <= laws.forces[14].factor <= 30.0
 
 
 @pytest.mark.parametrize("where", ["input", "structure"])

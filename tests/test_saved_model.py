@@ -18,9 +18,9 @@ from otf.deploy import proof as proofs
 from otf.deploy.proof import BACKENDS, WAYS, prove_everywhere
 from otf.deploy.provenance import (
     laws_of,
-    record_of_calibration,
     record_of_data,
     record_of_fit,
+    record_of_laws,
 )
 from otf.deploy.saved_model import load_model, save_model
 from otf.descriptors import radial
@@ -28,6 +28,7 @@ from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import StoreError
 from otf.kernels import DeviceMissing, load
 from otf.learning.calibration import Calibration, Law
+from otf.learning.laws import Laws
 from otf.models.bayesian_linear import BayesianLinear
 from otf.store.model_file import read_model, write_model
 from otf.units import GPA
@@ -344,11 +345,13 @@ def test_calibration_comes_back_with_its_laws():
     deviations = rng.uniform(0.01, 0.03, 8)
     errors = 5.0 * deviations[:, None] * rng.normal(size=(8, 3))
     calibration.add(np.full(8, 14), errors, deviations, audit=False)
-    said = {"calibration": record_of_calibration(calibration, (14, 32))}
+    said = record_of_laws(Laws.of_calibration(calibration, (14, 32)))
     laws = laws_of(json.loads(json.dumps(said)))
-    assert laws[14] == calibration.law(14)
-    assert laws[32] == Law(calibration.start)
+    assert laws.origin == "run"
+    assert laws.forces[14] == calibration.law(14)
+    assert laws.forces[32] == Law(calibration.start)
     np.testing.assert_array_equal(
-        laws[14].errors(deviations), calibration.errors(np.full(8, 14), deviations)
+        laws.force_errors(np.full(8, 14), deviations),
+        calibration.errors(np.full(8, 14), deviations),
     )
-    assert laws_of({"calibration": record_of_calibration(None, (14,))}) == {}
+    assert laws_of(record_of_laws(None)) is None

@@ -11,7 +11,7 @@ from otf.commands.cost import peak_memory, seconds
 from otf.threads import in_order, one_blas_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from otf.commands.dataset import Dataset
     from otf.configuration import Configuration
@@ -69,12 +69,14 @@ def accuracy_of(
     )
 
 
-def print_accuracy(accuracy: Accuracy, *, as_json: bool) -> None:
-    """Print errors and cost on standard output."""
-    print(to_json(accuracy) if as_json else "\n".join(table(accuracy)))
+def print_accuracy(
+    accuracy: Accuracy, *, as_json: bool, more: Mapping[str, object] | None = None
+) -> None:
+    """Print errors and cost on standard output; ``more`` is for programs alone."""
+    print(to_json(accuracy, more or {}) if as_json else "\n".join(table(accuracy)))
 
 
-def to_json(accuracy: Accuracy) -> str:
+def to_json(accuracy: Accuracy, more: Mapping[str, object]) -> str:
     """Return errors, size and cost as JSON; a kind without labels is null."""
     data: dict[str, object] = asdict(accuracy.total)
     data["n_local_references"] = accuracy.n_local_references
@@ -82,7 +84,7 @@ def to_json(accuracy: Accuracy) -> str:
     data["peak_memory_MB"] = round(peak_memory() / 1e6, 1)
     if accuracy.groups:
         data["groups"] = {name: asdict(part) for name, part in accuracy.groups.items()}
-    return json.dumps(data, indent=2)
+    return json.dumps(data | dict(more), indent=2)
 
 
 def table(accuracy: Accuracy) -> Iterator[str]:

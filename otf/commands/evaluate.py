@@ -10,9 +10,13 @@ from ase.data import chemical_symbols
 
 from otf.commands.accuracy import accuracy_of, print_accuracy
 from otf.commands.dataset import add_data, read_dataset, require_exists
+from otf.commands.fitting import count
 from otf.commands.stages import Stages
+from otf.commands.stated import lines_of, record_of, statement_of
+from otf.deploy.provenance import laws_of
 from otf.deploy.saved_model import load_model
 from otf.errors import InputError
+from otf.store.model_file import read_model
 
 if TYPE_CHECKING:
     import argparse
@@ -23,11 +27,22 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DEVIATIONS = 100  # structures; their shares are then known to a few per cent
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("model", type=Path, help="model file")
     add_data(parser)
+    parser.add_argument(
+        "--deviations",
+        type=count,
+        default=DEVIATIONS,
+        metavar="N",
+        help="compare errors with the deviations the model states on at most so many "
+        "structures, evenly spread: one costs some hundred predictions (default: "
+        "%(default)s)",
+    )
     parser.add_argument(
         "--json", action="store_true", help="print the errors as JSON, for programs"
     )
@@ -38,6 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
     require_exists(arguments.model)
     data = read_dataset(arguments.data)
     model = load_model(arguments.model)
+    laws = laws_of(read_model(arguments.model).metadata)
     require_known_species(model, data.configurations, arguments.model)
     warn_of_compositions(model, data.configurations)
     stages = Stages()
@@ -47,8 +63,15 @@ def main(arguments: argparse.Namespace) -> int:
         n_local_references=model.references.n_references,
         progress=stages,
     )
+    stated = statement_of(
+        model, laws, data.frames, limit=arguments.deviations, progress=stages
+    )
     stages.close()
-    print_accuracy(accuracy, as_json=arguments.json)
+    print_accuracy(
+        accuracy, as_json=arguments.json, more={"deviations": record_of(stated)}
+    )
+    if not arguments.json:
+        print("\n".join(["", *lines_of(stated)]))
     return 0
 
 

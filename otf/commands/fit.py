@@ -9,8 +9,8 @@ from otf.commands.fitting import (
     Basis,
     add_options,
     add_references,
+    calibrated_model,
     finish,
-    fitted_model,
     model_settings,
     report,
 )
@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
     settings = model_settings(arguments.input)
     data = read_dataset(arguments.data, mix=arguments.mix_references)
     stages = Stages()
-    model = fitted_model(
+    model, laws = calibrated_model(
         settings,
         data.frames,
         levels=data.levels,
@@ -51,6 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
         command="fit",
         sources=arguments.data,
         stages=stages,
+        laws=laws,
     )
-    report(accuracy, model, arguments, shift_lines(data))
+    report(accuracy, model, arguments, shift_lines(data), laws=laws)
     return 0

@@ -13,20 +13,24 @@ from pydantic import ValidationError
 
 from otf.build import build_model
 from otf.commands.accuracy import accuracy_of, print_accuracy
+from otf.commands.model_card import words_of_laws
 from otf.configuration import species_of
 from otf.deploy.provenance import (
-    record_of_calibration,
     record_of_data,
     record_of_fit,
+    record_of_laws,
 )
 from otf.deploy.saved_model import save_model
 from otf.errors import InputError
+from otf.learning.laws import Laws
 from otf.models.batch import fit_dataset
+from otf.models.blind import FEWEST, BlindParts
 from otf.models.interface import RowWeights
 from otf.models.stress_offset import stress_energy_offset
 from otf.recording import versions
 from otf.settings.settings import Settings
 from otf.settings.wording import wording
+from otf.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +39,6 @@ if TYPE_CHECKING:
     from otf.commands.dataset import Dataset, Frame
     from otf.commands.stages import Stages
     from otf.configuration import IntArray
-    from otf.learning.calibration import Calibration
     from otf.models.bayesian_linear import BayesianLinear
 
 Stress = Literal["auto", "yes", "no"]
@@ -205,7 +208,24 @@ def fitted_model(
     stress: Stress | None,
     stages: Stages,
 ) -> BayesianLinear:
-    """Return a model fitted to a data set.
+    """Return a model fitted to a data set, as ``calibrated_model`` without its laws."""
+    model = _prepared(settings, frames, levels, stress=stress, stages=stages)
+    _fit(model, frames, levels=levels, basis=basis, stages=stages)
+    return model
+
+
+def calibrated_model(
+    settings: Settings,
+    frames: Sequence[Frame],
+    *,
+    levels: IntArray | None = None,
+    basis: Basis,
+    stress: Stress | None,
+    stages: Stages,
+) -> tuple[BayesianLinear, Laws | None]:
+    """Return a model fitted to a data set, and what its deviations are worth.
+
+    That is found from parts left out in turn, and None where there are too few frames.
 
     Parameters
     ----------
@@ -214,12 +234,43 @@ def fitted_model(
     stress
         None for what the settings say.
     """
+    model = _prepared(settings, frames, levels, stress=stress, stages=stages)
+    blind = BlindParts(model, frames) if len(frames) >= FEWEST else None
+    _fit(model, frames, levels=levels, basis=basis, blind=blind, stages=stages)
+    if blind is None:
+        return model, None
+    with one_blas_thread():
+        found = blind.judged(stages)
+    return model, Laws.of_blind(found, model.descriptor.species)
+
+
+def _prepared(
+    settings: Settings,
+    frames: Sequence[Frame],
+    levels: IntArray | None,
+    *,
+    stress: Stress | None,
+    stages: Stages,
+) -> BayesianLinear:
+    """Return an empty model that knows whether stresses are fitted."""
     model = build_model(settings, species_of([c for c, _ in frames]))
     # Stresses are compared with energies, so those must be of one reference.
     one = frames
     if levels is not None:
         one = [frame for frame, level in zip(frames, levels, strict=True) if level == 0]
     decide_stress(model, settings, one, stress=stress, stages=stages)
+    return model
+
+
+def _fit(
+    model: BayesianLinear,
+    frames: Sequence[Frame],
+    *,
+    levels: IntArray | None,
+    basis: Basis,
+    blind: BlindParts | None = None,
+    stages: Stages,
+) -> None:
     fit_dataset(
         model,
         frames,
@@ -227,9 +278,9 @@ def fitted_model(
         n_references=basis.limit,
         bound=basis.bound,
         cur_epsilon=basis.cur_epsilon,
+        watcher=blind,
         progress=stages,
     )
-    return model
 
 
 def decide_stress(
@@ -275,13 +326,13 @@ def finish(
     command: str,
     sources: Sequence[Path],
     stages: Stages,
-    calibration: Calibration | None = None,
+    laws: Laws | None = None,
 ) -> Accuracy:
     """Measure the training errors of a fitted model, and write its file.
 
     Parameters
     ----------
-    calibration
+    laws
         Of the deviations of this very model; another fit has other deviations.
     """
     fitted = model.fitted
@@ -306,7 +357,7 @@ def finish(
             "training_energy_rmse_meV_per_atom": total.energy_rmse_meV_per_atom,
             "training_force_rmse_eV_per_A": total.force_rmse_eV_per_A,
             "training_stress_rmse_GPa": total.stress_rmse_GPa,
-            "calibration": record_of_calibration(calibration, model.descriptor.species),
+            **record_of_laws(laws),
             "input": {
                 k: getattr(settings, k).model_dump(mode="json") for k in SECTIONS
             },
@@ -322,11 +373,15 @@ def report(
     model: BayesianLinear,
     arguments: argparse.Namespace,
     lines: Iterable[str] = (),
+    *,
+    laws: Laws | None,
 ) -> None:
     """Print the training errors, and for people some lines and where the model lies."""
-    print_accuracy(accuracy, as_json=arguments.json)
+    print_accuracy(accuracy, as_json=arguments.json, more=record_of_laws(laws))
     if arguments.json:
         return
+    few = f" (fewer than {FEWEST} structures to leave out)" if laws is None else ""
+    print(f"Calibration {words_of_laws(laws)}{few}.")
     for line in lines:
         print(line)
     if model.weights.stress == 0.0 and accuracy.total.stress_rmse_GPa is not None:

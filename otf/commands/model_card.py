@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.data import chemical_symbols
 
+from otf.deploy.provenance import laws_of
+from otf.learning.laws import LEFT_OUT, RUN, SELECTION
 from otf.models.baselines.archive import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from otf.deploy.proof import Check
+    from otf.learning.laws import Laws
     from otf.potential import Arrays
     from otf.store.model_file import ModelFile
 
@@ -30,6 +33,11 @@ _DESCRIPTOR = {
     "angular_damping": "angular_damping",
 }
 _COVARIANCE_PARAMETER = {"polynomial": "zeta", "gaussian": "length"}
+_ORIGINS = {
+    RUN: "its run",
+    SELECTION: "the labels of the selection",
+    LEFT_OUT: "left-out frames",
+}
 # Ranges of the training data: title, digits, unit.
 _RANGES = {
     "volume_A3_per_atom": ("volume", ".4g", "A^3/atom"),
@@ -161,7 +169,7 @@ def _entries(card: Card) -> Iterator[tuple[str, str]]:
     yield "clamps", _listed(card.get("clamps"))
     yield "verdict", _text(card.get("verdict"))
     yield from _ranges(_table(card.get("range")))
-    yield "calibration", _calibration(_table(card.get("calibration")))
+    yield "calibration", words_of_laws(laws_of(card))
     yield "versions", _pairs(card.get("versions"))
     yield "proof frames", _text(card.get("n_proof_frames"))
 
@@ -258,15 +266,33 @@ def _ranges(table: Mapping[str, object]) -> Iterator[tuple[str, str]]:
         yield "force components", f"up to {_number(force[1], '.3g')} eV/A"
 
 
-def _calibration(laws: Mapping[str, object]) -> str:
-    if not laws:
-        return "none: force errors are known from a run that learns"
-    parts = []
-    for symbol, law in laws.items():
-        numbers = _table(law)
-        q, p = (_number(numbers.get(k), ".3g") for k in ("factor", "exponent"))
-        parts.append(f"{symbol} q {q}, p {p}")
-    return "; ".join(parts) + " (e = q s (sigma/s)^p)"
+def words_of_laws(laws: Laws | None) -> str:
+    """Return what the deviations of a model are worth and where that was found."""
+    if laws is None:
+        return (
+            "none: deviations are those of the posterior, mostly several times smaller "
+            "than the errors"
+        )
+    found = {f"forces of {chemical_symbols[z]}": law for z, law in laws.forces.items()}
+    parts = [
+        f"{name} q {law.factor:.3g}"
+        + (f", p {law.exponent:.3g}" if law.exponent != 1.0 else "")
+        for name, law in (
+            found | {"energy": laws.energy, "stress": laws.stress}
+        ).items()
+        if law is not None
+    ]
+    unknown = "" if laws.energy else "; of energies none"
+    return (
+        f"by {origin_of(laws)}: {'; '.join(parts)}{unknown} (95 % of errors lie below "
+        "q s (sigma/s)^p)"
+    )
+
+
+def origin_of(laws: Laws) -> str:
+    """Return which labels the deviations of a model were compared with."""
+    name = _ORIGINS.get(laws.origin, laws.origin)
+    return f"{laws.n_frames} {name}" if laws.n_frames else name
 
 
 def _span(limits: object, digits: str) -> str:

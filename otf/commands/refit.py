@@ -19,8 +19,8 @@ from otf.commands.dataset import Dataset, is_labelled, read_dataset, require_wri
 from otf.commands.fitting import (
     Basis,
     add_options,
+    calibrated_model,
     finish,
-    fitted_model,
     model_settings,
     report,
     share,
@@ -70,7 +70,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.source, arguments.input, mix=arguments.mix_references
     )
     stages = Stages()
-    model = fitted_model(
+    model, laws = calibrated_model(
         settings,
         data.frames,
         levels=data.levels,
@@ -87,8 +87,9 @@ def main(arguments: argparse.Namespace) -> int:
         command="refit",
         sources=[arguments.source],
         stages=stages,
+        laws=laws,
     )
-    report(accuracy, model, arguments, shift_lines(data))
+    report(accuracy, model, arguments, shift_lines(data), laws=laws)
     return 0
 
 

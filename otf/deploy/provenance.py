@@ -10,15 +10,15 @@ from ase.data import chemical_symbols
 
 from otf.configuration import masked_stress, species_of
 from otf.learning.calibration import Law
+from otf.learning.laws import NONE, RUN, Laws
 from otf.neighbors import NeighborList
 from otf.store.labels import dataset_key
 from otf.units import GPA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from otf.configuration import Configuration, FloatArray, Labels
-    from otf.learning.calibration import Calibration
     from otf.models.interface import FitReport
 
     Frames = Sequence[tuple[Configuration, Labels]]
@@ -103,36 +103,57 @@ def record_of_fit(report: FitReport) -> Record:
     }
 
 
-def record_of_calibration(
-    calibration: Calibration | None, species: Iterable[int]
-) -> Record | None:
-    """Return the laws from deviations to errors of every element; None without."""
-    if calibration is None:
-        return None
-    laws = {z: calibration.law(z) for z in species}
+def record_of_laws(laws: Laws | None) -> Record:
+    """Return the laws from deviations to errors with their origin; None is none."""
+    if laws is None:
+        return {"calibration": None, "calibration_origin": NONE}
     return {
-        chemical_symbols[z]: {
-            "factor": law.factor,
-            "exponent": law.exponent,
-            "largest": _number(law.largest),
-        }
-        for z, law in laws.items()
+        "calibration": {
+            chemical_symbols[z]: _record_of_law(law) for z, law in laws.forces.items()
+        },
+        "calibration_origin": laws.origin,
+        "calibration_frames": laws.n_frames or None,
+        "calibration_energy": laws.energy and _record_of_law(laws.energy),
+        "calibration_stress": laws.stress and _record_of_law(laws.stress),
     }
 
 
-def laws_of(metadata: Mapping[str, object]) -> dict[int, Law]:
-    """Return the laws a model file carries, by atomic number; none without a run."""
+def _record_of_law(law: Law) -> Record:
+    return {
+        "factor": law.factor,
+        "exponent": law.exponent,
+        "largest": _number(law.largest),
+    }
+
+
+def laws_of(metadata: Mapping[str, object]) -> Laws | None:
+    """Return the laws a model file carries; None where there are none.
+
+    Files of the first versions say nothing of the origin: only runs had laws.
+    """
     record = metadata.get("calibration")
     if not isinstance(record, dict):
-        return {}
-    return {
-        chemical_symbols.index(symbol): Law(
-            factor=float(law["factor"]),
-            exponent=float(law["exponent"]),
-            largest=np.inf if law["largest"] is None else float(law["largest"]),
-        )
-        for symbol, law in record.items()
-    }
+        return None
+    count = metadata.get("calibration_frames")
+    return Laws(
+        {chemical_symbols.index(k): _law_of(law) for k, law in record.items()},
+        _known_law(metadata.get("calibration_energy")),
+        _known_law(metadata.get("calibration_stress")),
+        str(metadata.get("calibration_origin", RUN)),
+        count if isinstance(count, int) else 0,
+    )
+
+
+def _known_law(record: object) -> Law | None:
+    return _law_of(record) if isinstance(record, dict) else None
+
+
+def _law_of(record: Mapping[str, float | None]) -> Law:
+    factor, exponent = record["factor"], record["exponent"]
+    assert factor is not None  # both are written as numbers
+    assert exponent is not None
+    largest = record["largest"]
+    return Law(float(factor), float(exponent), np.inf if largest is None else largest)
 
 
 def _fractions(structures: Sequence[Configuration]) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otf.calculators.baseline import calculator_baseline
@@ -16,7 +17,7 @@ from otf.store.model_file import read_model, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from os import PathLike
 
     from otf.configuration import Configuration
     from otf.kernels import Device, RadialTable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def save_model(
-    path: Path,
+    path: str | PathLike[str],
     model: KernelPosterior,
     *,
     proof: Sequence[Configuration],
@@ -58,7 +59,9 @@ def save_model(
     )
 
 
-def load_model(path: Path, *, backend: Device = DEFAULT) -> KernelPosterior:
+def load_model(
+    path: str | PathLike[str], *, backend: Device = DEFAULT
+) -> KernelPosterior:
     """Read a model and let it prove itself on the backend it will use.
 
     Raises
@@ -66,6 +69,7 @@ def load_model(path: Path, *, backend: Device = DEFAULT) -> KernelPosterior:
     StoreError
         When the file cannot be read, or the model does not find its values again.
     """
+    path = Path(path)
     file = read_model(path)
     model = on_backend(model_of(file, path), backend)
     try:

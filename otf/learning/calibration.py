@@ -107,7 +107,7 @@ class Calibration:
         self.minimum_frames = minimum_frames
         self.audit_weight = audit_weight
         self._frames: deque[_Frame] = deque(maxlen=window)
-        self._laws: dict[int, Law] = {}
+        self._laws: dict[int, Law] = {}  # of these frames, found when asked for
 
     def add(
         self,
@@ -136,7 +136,7 @@ class Calibration:
         self._frames.append(
             _Frame(numbers[atom], np.abs(errors[known]), deviations[atom], weight)
         )
-        self._learn()
+        self._laws = {}
 
     def errors(self, numbers: IntArray, deviations: FloatArray) -> FloatArray:
         """Return e_i (n,) in eV/angstrom of atoms with deviations sigma_i (n,)."""
@@ -148,11 +148,9 @@ class Calibration:
 
     def law(self, z: int) -> Law:
         """Return the law of a species."""
-        return self._laws.get(z, Law(self.start))
-
-    def _learn(self) -> None:
-        species = {int(z) for frame in self._frames for z in np.unique(frame.numbers)}
-        self._laws = {z: self._law_of(z) for z in species}
+        if z not in self._laws:
+            self._laws[z] = self._law_of(z)
+        return self._laws[z]
 
     def _law_of(self, z: int) -> Law:
         parts = [f.of_species(z) for f in self._frames if np.any(f.numbers == z)]
@@ -209,7 +207,7 @@ class Calibration:
                     float(weight),
                 )
             )
-        self._learn()
+        self._laws = {}
 
 
 def _geometric_mean(deviations: FloatArray) -> float:

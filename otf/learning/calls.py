@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otf.errors import ReferenceFailure
+from otf.learning.barren import BarrenLabels
 from otf.learning.events import Decision, Failure
 from otf.learning.pending import LabelsUnderWay, PendingLabel, ask
 from otf.learning.policy import Reason
@@ -51,6 +52,7 @@ class ReferenceCalls:
     ----------
     n_calls, n_failures : structures with and without labels
     last_label : the sampler's clock when the last structure was sent
+    barren : labels that brought no reference
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class ReferenceCalls:
         self.n_failures = 0
         self.last_label = -(10**9)
         self.under_way = LabelsUnderWay(self._ask_beside)
+        self.barren = BarrenLabels(judge.rules)
         self._judge = judge
         self._policy = judge.policy
         self._auditor = auditor
@@ -198,6 +201,8 @@ class ReferenceCalls:
         before, labels = decision.before, decision.labels
         self._judge.stress.require(labels)
         self.n_calls += 1
+        if self._policy.calibrated:  # other deviations fall with labels alone
+            self.barren.learned(decision)
         if before is not None and decision.reason is Reason.AUDIT:
             self._auditor.audited(decision.step, labels.forces - before.forces)
         candidates = self._judge.learn(decision)

@@ -511,7 +511,11 @@ class LearningPotential:
         self.calls.collect()
         if self._queue:
             self.fits.retrain(step)
-        return self.auditor.verdict(step)
+        verdict = self.auditor.verdict(step)
+        hint = self.calls.barren.hint
+        if verdict.converged or not hint:
+            return verdict
+        return replace(verdict, reason=f"{verdict.reason}; {hint}")
 
     def wait_for_labels(self) -> int:
         """Return how many labels were under way, when all of them are in the book."""
@@ -563,6 +567,7 @@ class LearningPotential:
             "screen": self.judge.screen,
             "queue": self._queue,
             "under_way": self.calls.under_way,
+            "barren": self.calls.barren,
             **self.judge.stress.parts(),
         }
 

@@ -13,7 +13,7 @@ G. H. Golub, C. F. Van Loan, Matrix Computations, 4th ed., Johns Hopkins 2013, s
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg.lapack import dtpqrt
@@ -46,6 +46,54 @@ _SCALE_FRAMES = 32
 # A decomposition of fewer columns takes seconds on one thread, and the threads of the
 # matrix library, which wait for each other, many times that on a busy machine.
 _SMALL = 2000
+
+
+class Block(NamedTuple):
+    """What one structure gives to a fit by its labels of one kind.
+
+    Attributes
+    ----------
+    frame : its number in the data set
+    kind : energy, force or stress
+    rows, labels : (r, m) and (r,), over their noise and times their weight
+    """
+
+    frame: int
+    kind: str
+    rows: FloatArray
+    labels: FloatArray
+
+
+class Watcher(Protocol):
+    """Is shown what a fit is made of."""
+
+    def begin(self, chosen: References, origins: IntArray) -> None:
+        """See environments, the references of the model among them.
+
+        ``origins`` are the frames they come from, (r,).
+        """
+        ...
+
+    def add(self, block: Block) -> None:
+        """See rows and labels, each once."""
+        ...
+
+    def end(self, problem: Problem) -> None:
+        """See the regression on all of them."""
+        ...
+
+
+class Unwatched:
+    """A watcher that does not look."""
+
+    def begin(self, chosen: References, origins: IntArray) -> None:
+        """Do nothing."""
+
+    def add(self, block: Block) -> None:
+        """Do nothing."""
+
+    def end(self, problem: Problem) -> None:
+        """Do nothing."""
 
 
 class TriangularFactor:
@@ -107,6 +155,7 @@ def fit_dataset(
     bound: float = 1e-8,
     cur_epsilon: float | None = None,
     levels: IntArray | None = None,
+    watcher: Watcher | None = None,
     progress: Progress | None = None,
 ) -> FitReport:
     """Fit an empty model to a data set and leave it ready to predict.
@@ -128,6 +177,8 @@ def fit_dataset(
     levels
         (F,) reference of every frame, 0 for the one the model predicts; energies of
         the others may be shifted by a constant for each species. None for one.
+    watcher
+        Is shown the references and all rows.
     progress
         Called with (stage, done, total).
 
@@ -140,13 +191,14 @@ def fit_dataset(
         raise OTFError("the data set to fit is empty")
     if model.is_fitted or model.n_frames:
         raise OTFError("a data set is fitted by an empty model, this one has learned")
-    report = progress or _silent
+    report, watch = progress or _silent, watcher or Unwatched()
     step = max(1, len(frames) // _SCALE_FRAMES)
     model.prepare([configuration for configuration, _ in frames[::step]])
-    chosen = _select(model, frames, n_references, bound, report)
+    chosen, origins = _select(model, frames, n_references, bound, report)
     model.basis = Basis.of(chosen, model.options.jitter)
     if cur_epsilon is not None:
         model.drop_redundant(cur_epsilon, bound=1e-8)
+    watch.begin(chosen, origins)
     targets = [Targets.of(c, labels, model.baseline) for c, labels in frames]
     elements = _elements(model, frames, targets, levels)
     factor = TriangularFactor(model.n_references)
@@ -154,17 +206,22 @@ def fit_dataset(
     with one_blas_thread():
         blocks = _row_blocks(model, frames, targets, elements, report)
         if levels is not None:
-            kept: list[tuple[FloatArray, FloatArray]] = []
+            kept: list[Block] = []
             blocks = _without_energies(blocks, kept)
-        for _, rows, labels in blocks:
-            factor.add(rows, labels)
+        for block in blocks:
+            factor.add(block.rows, block.labels)
+            watch.add(block)
         if levels is not None and kept:
             energies = _unshifted(model, frames, targets, levels, kept)
             factor.add(energies.rows, energies.labels)
+            for k, block in enumerate(kept):
+                rows, labels = energies.rows[k : k + 1], energies.labels[k : k + 1]
+                watch.add(block._replace(rows=rows, labels=labels))
             n_lost = energies.n_lost
     report("solve", 0, 1)
     with one_blas_thread() if model.n_references <= _SMALL else nullcontext():
         problem = _problem(model, factor, frames, n_rows=factor.n_rows - n_lost)
+        watch.end(problem)
         solution = model.solver.solve(problem)
         model.adopt(solution, elements)
     report("solve", 1, 1)
@@ -224,23 +281,29 @@ def _select(
     n_references: int | None,
     bound: float,
     progress: Progress,
-) -> References:
-    """Choose references of every species by pivoted Cholesky over all atoms."""
+) -> tuple[References, IntArray]:
+    """Choose references of every species by pivoted Cholesky over all atoms.
+
+    The second are the frames they come from, (m,).
+    """
     empty = model.current_basis.references
     parts = []
     for done, (configuration, _) in enumerate(frames):
         progress("describe", done, len(frames))
         parts.append(empty.like(model.describe(configuration)))
     pool = empty.joined(*parts)
-    chosen = empty
+    frame_of = np.repeat(np.arange(len(frames)), [p.n_references for p in parts])
+    chosen, origins = empty, [np.empty(0, dtype=np.int64)]
     for one in np.unique(pool.species):
         progress("select", int(one), len(model.descriptor.species))
-        atoms = pool.subset(np.flatnonzero(pool.species == one))
+        rows = np.flatnonzero(pool.species == one)
+        atoms = pool.subset(rows)
         index = pivoted_cholesky(
             atoms, bound=bound, limit=n_references or atoms.n_references
         )
         chosen = chosen.joined(atoms.subset(index))
-    return chosen
+        origins.append(frame_of[rows[index]])
+    return chosen, np.concatenate(origins)
 
 
 def _elements(
@@ -264,16 +327,13 @@ def _elements(
     )
 
 
-def _without_energies(
-    blocks: Iterator[tuple[str, FloatArray, FloatArray]],
-    kept: list[tuple[FloatArray, FloatArray]],
-) -> Iterator[tuple[str, FloatArray, FloatArray]]:
+def _without_energies(blocks: Iterator[Block], kept: list[Block]) -> Iterator[Block]:
     """Yield all blocks but those of energies, which are kept back."""
-    for kind, rows, labels in blocks:
-        if kind == "energy":
-            kept.append((rows, labels))
+    for block in blocks:
+        if block.kind == "energy":
+            kept.append(block)
         else:
-            yield kind, rows, labels
+            yield block
 
 
 def _unshifted(
@@ -281,13 +341,13 @@ def _unshifted(
     frames: Frames,
     targets: Sequence[Targets],
     levels: IntArray,
-    kept: Sequence[tuple[FloatArray, FloatArray]],
+    kept: Sequence[Block],
 ) -> Unshifted:
     """Return the rows of all energies with the shifts of levels integrated out."""
     known = [k for k, target in enumerate(targets) if len(target.energy)]
     return unshifted(
-        np.concatenate([rows for rows, _ in kept]),
-        np.concatenate([labels for _, labels in kept]),
+        np.concatenate([block.rows for block in kept]),
+        np.concatenate([block.labels for block in kept]),
         levels[known],
         fractions_of([frames[k][0] for k in known], model.descriptor.species),
     )
@@ -299,8 +359,8 @@ def _row_blocks(
     targets: Sequence[Targets],
     elements: ElementEnergies,
     progress: Progress,
-) -> Iterator[tuple[str, FloatArray, FloatArray]]:
-    """Yield kind, raw weighted rows and labels of one structure at a time."""
+) -> Iterator[Block]:
+    """Yield what the structures give to the fit, one after another."""
     noise = model.training.noise
     references = model.current_basis.references
 
@@ -317,7 +377,8 @@ def _row_blocks(
     items = zip([c for c, _ in frames], targets, strict=True)
     for done, blocks in enumerate(in_order(rows_of, items)):
         progress("rows", done, len(frames))
-        yield from blocks
+        for block in blocks:
+            yield Block(done, *block)
 
 
 def _problem(

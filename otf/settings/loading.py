@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -11,8 +12,11 @@ from otf.errors import InputError
 from otf.settings.settings import Settings
 from otf.settings.wording import nearest, wording
 
+if TYPE_CHECKING:
+    from os import PathLike
 
-def load_settings(path: Path | str) -> Settings:
+
+def load_settings(path: str | PathLike[str]) -> Settings:
     """Return the settings an input file holds.
 
     Raises
@@ -28,7 +32,7 @@ def load_settings(path: Path | str) -> Settings:
     return settings
 
 
-def load_run_settings(path: Path) -> Settings:
+def load_run_settings(path: str | PathLike[str]) -> Settings:
     """Return the settings of a run from the copy of the input in its folder.
 
     Relative paths keep the meaning they had in the original: they start where the
@@ -40,6 +44,7 @@ def load_run_settings(path: Path) -> Settings:
     InputError
         When the copy cannot be read, or is no input.
     """
+    path = Path(path)
     run = path.resolve().parent
     settings = parse_settings(_read(path), name=path.name, folder=run.parent)
     below = Path(settings.output.directory)

@@ -11,6 +11,7 @@ import gzip
 import io
 import re
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -23,7 +24,7 @@ from otf.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from os import PathLike
 
     from otf.configuration import Configuration, FloatArray, Labels
     from otf.store.labelled import LabelledFrame
@@ -50,7 +51,7 @@ def read_extxyz(path: Path) -> Reading:
     return Reading(frames, groups, marks, descriptions=known)
 
 
-def read_frames(path: Path) -> list[LabelledFrame]:
+def read_frames(path: str | PathLike[str]) -> list[LabelledFrame]:
     """Return every frame of an extended XYZ file, plain or gzipped, with its labels.
 
     A missing label is NaN, and so is stress along a non-periodic axis. ``virial`` is
@@ -64,7 +65,7 @@ def read_frames(path: Path) -> list[LabelledFrame]:
     """
     from ase.io import read
 
-    text = _text(path)
+    text = _text(Path(path))
     try:
         frames = read(io.StringIO(text), index=":", format="extxyz")
     except Exception as error:  # the reader raises many kinds
@@ -102,7 +103,7 @@ def comment_values(path: Path, key: str, *, n_frames: int) -> list[str]:
 
 
 def write_frames(
-    path: Path,
+    path: str | PathLike[str],
     frames: Sequence[LabelledFrame],
     *,
     fingerprints: Sequence[str] | None = None,
@@ -133,6 +134,7 @@ def write_frames(
         When the forces of a frame are known in part, which the format cannot say, or
         the disk is full or fails.
     """
+    path = Path(path)
     nothing = [""] * len(frames)
     known = descriptions or {}
     said = [

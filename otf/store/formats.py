@@ -6,6 +6,7 @@ A new format is one more entry of FORMATS.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from otf.errors import InputError, StoreError
@@ -38,7 +39,7 @@ from otf.store.vasprun import is_vasprun, read_vasprun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from os import PathLike
 
     from otf.store.labelled import LabelledFrame
 
@@ -176,7 +177,10 @@ FORMATS: dict[str, Format] = {
 
 
 def read_labelled(
-    path: Path, *, name: str | None = None, elements: Sequence[int] = ()
+    path: str | PathLike[str],
+    *,
+    name: str | None = None,
+    elements: Sequence[int] = (),
 ) -> Reading:
     """Return the labelled structures of a file or folder of any known format.
 
@@ -196,6 +200,7 @@ def read_labelled(
     StoreError
         When the file cannot be read.
     """
+    path = Path(path)
     name = name or format_of(path)
     kind = FORMATS[name]
     if elements and not kind.has_types:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import h5py
@@ -26,7 +27,7 @@ from otf.store.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
+    from os import PathLike
 
     from numpy.typing import NDArray
 
@@ -149,7 +150,7 @@ class Deviation:
 
 
 def write_model(
-    path: Path,
+    path: str | PathLike[str],
     arrays: Arrays,
     *,
     metadata: Mapping[str, object],
@@ -187,14 +188,14 @@ def write_model(
         for name, group in groups.items():
             _write_group(file.create_group(name), group)
         file.attrs["checksum"] = _checksum(text, groups)
-    write_aside(path, lambda handle: _copy(buffer, handle))
+    write_aside(Path(path), lambda handle: _copy(buffer, handle))
 
 
 def _copy(buffer: io.BytesIO, handle: BinaryIO) -> None:
     handle.write(buffer.getbuffer())
 
 
-def read_model(path: Path) -> ModelFile:
+def read_model(path: str | PathLike[str]) -> ModelFile:
     """Return the content of a model file.
 
     Raises
@@ -202,6 +203,7 @@ def read_model(path: Path) -> ModelFile:
     StoreError
         When the file is missing, foreign, newer than this program or damaged.
     """
+    path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path}: there is no such model file")
     return _read(path, path)

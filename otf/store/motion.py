@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import h5py
@@ -17,7 +18,7 @@ from otf.units import FS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+    from os import PathLike
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -81,7 +82,7 @@ class Motion:
         )
 
 
-def read_motion(path: Path) -> Motion:
+def read_motion(path: str | PathLike[str]) -> Motion:
     """Return the frames of a run folder, an H5MD file, or a file that ASE reads.
 
     Frames a roll-back discarded are left out.
@@ -91,6 +92,7 @@ def read_motion(path: Path) -> Motion:
     StoreError
         When there is no frame, or the file cannot be read.
     """
+    path = Path(path)
     if path.is_dir():
         return _of_run(path)
     with explained(path), path.open("rb") as handle:

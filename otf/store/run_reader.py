@@ -6,6 +6,7 @@ Works beside a live run and after a kill; nothing is written, no lock is taken.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -33,7 +34,7 @@ from otf.store.thermo import COLUMNS, read_thermo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from os import PathLike
 
     from otf.configuration import FloatArray
     from otf.store.checkpoint import Checkpoint
@@ -91,7 +92,7 @@ class RunView:
         return int(steps[-1]) if len(steps) else saved
 
     @classmethod
-    def load(cls, path: Path) -> RunView:
+    def load(cls, path: str | PathLike[str]) -> RunView:
         """Read the folder of a run.
 
         Raises
@@ -99,7 +100,7 @@ class RunView:
         StoreError
             When there is no run in the folder, or a file of it is damaged.
         """
-        folder = RunFolder(path)
+        folder = RunFolder(Path(path))
         if not folder.journal.is_file():
             raise StoreError(f"{path}: there is no run in this folder")
         entries = list(standing(journals.read(folder.journal)))
