@@ -376,6 +376,17 @@ def test_local_variance_is_that_of_the_deterministic_training_conditional(learne
     assert (left / s_w).max() > 2 * ((k @ root) ** 2).sum(axis=1).max()
 
 
+def test_force_deviations_of_some_atoms_are_those_of_all(learned):
+    c, _ = frames(1, seed=9)[0]
+    some = np.array([5, 0, 6])
+    few = learned.force_uncertainty(c, atoms=some)
+    whole = learned.force_uncertainty(c, learned.describe(c))
+    np.testing.assert_allclose(few.forces, whole.forces[some], rtol=1e-8)
+    np.testing.assert_allclose(few.stress, whole.stress, rtol=1e-8)
+    assert few.energy == pytest.approx(whole.energy)
+    assert len(few.local) == len(few.spilling) == c.n_atoms
+
+
 def test_force_deviation_does_not_depend_on_the_axes(learned):
     c, _ = frames(1, seed=9)[0]
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))

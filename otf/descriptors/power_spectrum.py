@@ -17,7 +17,7 @@ R. Jinnouchi, F. Karsai, C. Verdi, R. Asahi, G. Kresse, J. Chem. Phys. 152, 2341
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -194,7 +194,7 @@ class PowerSpectrum:
         def pull(atoms: slice) -> tuple[int, Pairs, FloatArray]:
             pairs = pairs_of(atoms)
             here = self._environments(species[atoms], pairs, around)
-            gradient = np.zeros_like(pairs.vector)
+            gradient = backend.xp.zeros(pairs.vector.shape)
             self._add_pair_gradient(here, local(atoms, here), gradient)
             return atoms.start, pairs, gradient
 
@@ -481,7 +481,8 @@ class PowerSpectrum:
                 kernels.add_overlap_gradient(*place, parts.three, w, out)
 
 
-def _chunks(n_atoms: int, largest: int) -> list[slice]:
+@lru_cache(maxsize=64)
+def _chunks(n_atoms: int, largest: int) -> Sequence[slice]:
     """Return ranges of atoms that are evaluated together, two at least of many atoms.
 
     The ranges, and with them the last bits of a sum, depend on nothing else.

@@ -18,6 +18,7 @@ from otf.kernels import load
 from otf.models.baselines.interface import NoBaseline, pair_parts
 from otf.models.design import raw_rows
 from otf.models.forms import Direct, form_of, products
+from otf.models.references import EVERY
 from otf.potential import Prediction, Uncertainty
 
 if TYPE_CHECKING:
@@ -285,7 +286,8 @@ class KernelPosterior:
         atoms = self.references.like(environments, kernels)
         features, softening = environments.features, atoms.softening
         gradient = np.empty_like(features)
-        for species, rows in atoms.rows_by_species():
+        one = len(self._blocks) == 1
+        for species, rows in [(0, EVERY)] if one else atoms.rows_by_species():
             part, block, k = atoms.subset(rows), self._blocks[species], None
             if gauge is not None:
                 kernel, k = self._kernel(block, part, gauge)
@@ -294,9 +296,12 @@ class KernelPosterior:
                 )
             sums = block.form.sums(part, k)
             found.energies[rows] = sums.value
-            gradient[rows] = kernels.softened_gradient(
+            pull: FloatArray = kernels.softened_gradient(
                 features[rows], softening, sums.slope, sums.own
             )
+            if isinstance(rows, slice):
+                return pull
+            gradient[rows] = pull
         return gradient
 
     def _kernel(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from otf.models.covariance import Covariance
 
 
+EVERY = slice(None)
+
+
 @dataclass(frozen=True, eq=False)
 class KernelSlopes:
     """Covariances of n environments with m references, and how they change.
@@ -111,7 +114,7 @@ class References:
     def rows_by_species(self) -> Iterator[tuple[int, slice | IntArray]]:
         """Yield every species that is there with its places; all of them: a slice."""
         if self.n_references and (self.species == self.species[0]).all():
-            yield int(self.species[0]), slice(None)
+            yield int(self.species[0]), EVERY
             return
         for species in np.unique(self.species):
             yield int(species), np.flatnonzero(self.species == species)
