@@ -14,6 +14,7 @@ from otf.analysis.coexistence import (
     boundary_between,
     closed_shells,
     crossing,
+    drifting,
     pooled,
     profile,
     rate_of,
@@ -73,6 +74,31 @@ def test_a_drift_is_found():
     assert not found.is_settled
     assert "drifts by " in found.reason
     assert abs(found.drift - 2.0) < 3.0 * found.drift_error
+
+
+def test_replicas_drift_together():
+    def replicas(seed, drift):
+        return [
+            settling(
+                TIMES,
+                T_M
+                + drift * (TIMES - 75.0)
+                + noise(4 * seed + k, len(TIMES), memory=0.0),
+                FRAMES,
+                HALF,
+            )
+            for k in range(4)
+        ]
+
+    at_rest = [replicas(seed, 0.0) for seed in range(100)]
+    together = np.mean([drifting(four) == "" for four in at_rest])
+    # Student's t of 32 degrees: 5.4 % are beyond two errors; each alone 8 %.
+    assert together == pytest.approx(0.946, abs=4.0 * np.sqrt(0.946 * 0.054 / 100))
+    assert np.mean([all(r.is_settled for r in four) for four in at_rest]) < together
+    slow = [replicas(seed, 0.06) for seed in range(40)]
+    alone = np.mean([not one.is_settled for four in slow for one in four])
+    assert np.mean([drifting(four) != "" for four in slow]) > 1.5 * alone
+    assert "in the mean of 4 runs" in drifting(replicas(1, 2.0))
 
 
 @pytest.mark.parametrize(("end", "word"), [(0.97, "melt is gone"), (0.02, "crystal")])

@@ -17,6 +17,7 @@ from otf.analysis.coexistence import (
     boundary_between,
     closed_shells,
     crossing,
+    drifting,
     pooled,
     profile,
     rate_of,
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from otf.analysis.averages import Mean
     from otf.analysis.coexistence import Boundary, Rate, Settling
     from otf.configuration import Configuration, FloatArray
     from otf.report.drawing import Panel
@@ -314,11 +314,13 @@ def _at_enthalpy(one: Melted) -> Verdict:
         settling(t.times, t.temperatures, t.share_times, t.crystal, begin=t.begin)
         for t in one.traces
     ]
-    means: dict[float, list[Mean]] = {}
+    starts: dict[float, list[Settling]] = {}
     for trace, j in zip(one.traces, judged, strict=True):
-        means.setdefault(trace.start, []).append(j.temperature)
-    together = agreement([pooled(replicas) for replicas in means.values()])
-    quantities, notes = [], []
+        starts.setdefault(trace.start, []).append(j)
+    together = agreement(
+        [pooled([j.temperature for j in replicas]) for replicas in starts.values()]
+    )
+    quantities, unsettled = [], []
     for trace, j in zip(one.traces, judged, strict=True):
         name = f"from {trace.name}{at}"
         mean = j.temperature
@@ -329,13 +331,17 @@ def _at_enthalpy(one: Melted) -> Verdict:
             Quantity(f"crystalline share {name}, least", j.crystal[0]),
             Quantity(f"crystalline share {name}, most", j.crystal[1]),
         ]
-        if not j.is_settled:
-            notes.append(f"not settled {name}: {j.reason}")
+        if j.gone:
+            unsettled.append(f"not settled {name}: {j.gone}")
+    for start, replicas in starts.items():
+        here = [j for j in replicas if not j.gone]
+        if here and (drift := drifting(here)):
+            unsettled.append(f"not settled from {start:g} K{at}: {drift}")
     if not together.agree:
-        notes.append(f"the starts{at} do not agree: give more steps")
-    sound = together.agree and all(j.is_settled for j in judged)
+        unsettled.append(f"the starts{at} do not agree: give more steps")
+    sound = not unsettled
     quantities.append(_melting(one, together.value, together.error, sound))
-    notes += _on_the_estimate(one, together.value)
+    notes = [*unsettled, *_on_the_estimate(one, together.value)]
     return Verdict(
         together.value,
         together.error,

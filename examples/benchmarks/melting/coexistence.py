@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
     from two_phases_lammps import Material
 
-    from otf.analysis.averages import Mean
-    from otf.analysis.coexistence import Boundary
+    from otf.analysis.coexistence import Boundary, Settling
 
 STARTS = {1: "above", -1: "below"}
 
@@ -156,16 +155,19 @@ def grow(material: Material, work: Path, arguments: argparse.Namespace) -> None:
 # ------------------------------------------------------------------------ the verdict
 def judge(material: Material, work: Path, arguments: argparse.Namespace) -> None:
     """Print what the simulations that are there say."""
-    from otf.analysis.coexistence import agreement, pooled
+    from otf.analysis.coexistence import agreement, drifting, pooled
 
     boundary = boundary_of(material, work)
-    means: dict[str, list[Mean]] = {}
+    starts: dict[str, list[Settling]] = {}
     for path in sorted(work.glob("enthalpy-*.npz")):
         name = path.stem.removeprefix("enthalpy-")
         found = judge_one(material, path, boundary, arguments.equilibration_ps)
-        means.setdefault(name.split("-")[0], []).append(found)
-    if len(means) > 1:
-        print(agreement([pooled(replicas) for replicas in means.values()]))
+        starts.setdefault(name.split("-")[0], []).append(found)
+    for name, replicas in starts.items():
+        print(f"from {name}: {drifting(replicas) or 'no drift'}")
+    if len(starts) > 1:
+        means = [pooled([r.temperature for r in one]) for one in starts.values()]
+        print(agreement(means))
     judge_growth(material, work, boundary)
 
 
@@ -190,8 +192,8 @@ def boundary_of(material: Material, work: Path) -> Boundary:
 
 def judge_one(
     material: Material, path: Path, boundary: Boundary, equilibration: float | None
-) -> Mean:
-    """Print what a run at constant enthalpy says, and return its temperature, K."""
+) -> Settling:
+    """Print what a run at constant enthalpy says, and return it."""
     from otf.analysis.averages import mean_of
     from otf.analysis.coexistence import settling, shares
 
@@ -214,7 +216,7 @@ def judge_one(
         f"{found.crystal[0]:.2f} to {found.crystal[1]:.2f}, pressure along the borders "
         f"{along.value:.3f} +- {along.error:.3f} GPa; {found.reason or 'settled'}"
     )
-    return found.temperature
+    return found
 
 
 def judge_growth(material: Material, work: Path, boundary: Boundary) -> None:
