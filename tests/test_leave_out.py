@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from test_blind import silicon
 
-from otf.calculators.stillinger_weber import StillingerWeber
-from otf.configuration import Configuration, Labels
 from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.models.batch import fit_dataset
 from otf.models.bayesian_linear import BayesianLinear
@@ -14,21 +12,6 @@ from otf.models.interface import RowWeights
 from otf.models.leave_out import left_out
 from otf.models.resampled import out_of_bag_spread, resampled_weights
 from otf.units import GPA
-
-
-def silicon(n):
-    """Return rattled silicon in cells of random shape with exact labels."""
-    generator = np.random.default_rng(0)
-    out = []
-    for _ in range(n):
-        atoms = bulk("Si", cubic=True)
-        shape = np.eye(3) + 0.03 * generator.normal(size=(3, 3))
-        atoms.set_cell(atoms.cell[:] @ shape, scale_atoms=True)
-        atoms.positions += 0.1 * generator.normal(size=(8, 3))
-        c = Configuration.from_atoms(atoms)
-        energy, forces, virial = StillingerWeber().evaluate(c)
-        out.append((c, Labels(energy, forces, virial / c.volume)))
-    return out
 
 
 def model_of(frames, *, stress):
