@@ -36,7 +36,7 @@ def test_a_look_at_the_input_finds_it_sound(path, capsys):
 @pytest.mark.parametrize(
     ("example", "model", "n_atoms", "last"),
     [
-        ("silicon_melting", "silicon.h5", 576, "enthalpy-1757.6K-2  150000 steps"),
+        ("silicon_melting", "silicon.h5", 576, "enthalpy-1723.8K-2  200000 steps"),
         ("aluminium_melts", "production.h5", 640, "enthalpy-948.6K  20000 steps"),
     ],
 )
