@@ -120,7 +120,7 @@ class _Candidates:
         same_axes = configuration.pbc.tolist() == old.pbc.tolist()
         if configuration.n_atoms != old.n_atoms or not same_axes:
             return False
-        deformation, least = _NONE, 1.0
+        deformation, least = UNDEFORMED, 1.0
         if not self._has_cell_of(configuration):
             if not configuration.pbc.all():
                 return False
@@ -154,7 +154,7 @@ class _Candidates:
 # for longer, and costs no more.
 LEAST_REACH = 4.0  # angstrom
 SKIN = 1.0  # angstrom
-_NONE = np.eye(3)  # deformation
+UNDEFORMED = np.eye(3)
 
 
 class NeighborList:

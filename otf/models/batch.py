@@ -201,23 +201,9 @@ def fit_dataset(
     watch.begin(chosen, origins)
     targets = [Targets.of(c, labels, model.baseline) for c, labels in frames]
     elements = _elements(model, frames, targets, levels)
-    factor = TriangularFactor(model.n_references)
-    n_lost = 0
     with one_blas_thread():
         blocks = _row_blocks(model, frames, targets, elements, report)
-        if levels is not None:
-            kept: list[Block] = []
-            blocks = _without_energies(blocks, kept)
-        for block in blocks:
-            factor.add(block.rows, block.labels)
-            watch.add(block)
-        if levels is not None and kept:
-            energies = _unshifted(model, frames, targets, levels, kept)
-            factor.add(energies.rows, energies.labels)
-            for k, block in enumerate(kept):
-                rows, labels = energies.rows[k : k + 1], energies.labels[k : k + 1]
-                watch.add(block._replace(rows=rows, labels=labels))
-            n_lost = energies.n_lost
+        factor, n_lost = _gathered(model, frames, targets, levels, blocks, watch)
     report("solve", 0, 1)
     with one_blas_thread() if model.n_references <= _SMALL else nullcontext():
         problem = _problem(model, factor, frames, n_rows=factor.n_rows - n_lost)
@@ -273,6 +259,31 @@ def _root_mean_square(difference: FloatArray) -> float:
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def _gathered(
+    model: BayesianLinear,
+    frames: Frames,
+    targets: Sequence[Targets],
+    levels: IntArray | None,
+    blocks: Iterator[Block],
+    watch: Watcher,
+) -> tuple[TriangularFactor, int]:
+    """Return the factor of all rows, and how many the shifts of levels have cost."""
+    factor, kept = TriangularFactor(model.n_references), list[Block]()
+    if levels is not None:
+        blocks = _without_energies(blocks, kept)
+    for block in blocks:
+        factor.add(block.rows, block.labels)
+        watch.add(block)
+    if levels is None or not kept:
+        return factor, 0
+    energies = _unshifted(model, frames, targets, levels, kept)
+    factor.add(energies.rows, energies.labels)
+    for k, block in enumerate(kept):
+        rows, labels = energies.rows[k : k + 1], energies.labels[k : k + 1]
+        watch.add(block._replace(rows=rows, labels=labels))
+    return factor, energies.n_lost
 
 
 def _select(
