@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from otf.calculators.exact import ExactPotential
 from otf.calculators.reference import Reference
 from otf.calculators.registry import make_calculator
 from otf.cli import main
-from otf.commands.coexistence_runs import along_third, lower_half
+from otf.commands.coexistence_runs import along_third, lower_half, with_room
 from otf.configuration import Configuration, Labels
 from otf.dynamics.sampler import evaluate
 from otf.dynamics.schedule import Target
@@ -174,6 +175,46 @@ def test_the_cell_across_the_borders_is_the_mean_of_the_crystal(melted):
     assert cell[2, 2] != pytest.approx(mean[2, 2], rel=1e-4)
 
 
+def test_the_melt_has_the_room_it_takes_without_a_crystal(melted):
+    crystal = read_motion(melted / "0GPa/crystal").cells
+    crystal = crystal[len(crystal) // 2 :].mean(axis=0)
+    liquid = read_motion(melted / "0GPa/liquid")
+    held = liquid.cells[liquid.times <= 500 * 5.0 * FS + 1e-6]
+    assert (held == held[0]).all()
+    np.testing.assert_allclose(held[0], crystal, rtol=1e-12, atol=1e-12)
+    free = liquid.cells[liquid.times > 575 * 5.0 * FS].mean(axis=0)
+    assert free[2, 2] > 1.03 * crystal[2, 2]
+    melt = read_motion(melted / "0GPa/melt")
+    expected = 0.5 * (crystal[2, 2] + free[2, 2])
+    assert melt.cells[0][2, 2] == pytest.approx(expected, rel=1e-12)
+
+
+def test_only_the_upper_half_is_given_room():
+    crystal = Configuration.from_atoms(
+        bulk("Ar", "fcc", a=5.4, cubic=True).repeat((2, 2, 6))
+    )
+    held = lower_half(crystal)
+    # Atoms of either half across the border, and of both across the end of the cell.
+    rattled = crystal.positions + np.random.default_rng(1).normal(
+        0.0, 0.3, crystal.positions.shape
+    )
+    sheared = crystal.cell + np.outer([0.0, 0.0, 1.0], [2.0, 1.0, 0.0])
+    crystal = replace(
+        crystal, positions=np.mod(rattled, np.diag(crystal.cell)), cell=sheared
+    )
+    liquid = sheared * np.array([[1.0], [1.0], [1.1]])
+    roomy = with_room(crystal, held, liquid)
+    np.testing.assert_allclose(roomy.cell[2], 1.05 * sheared[2], rtol=1e-12)
+    np.testing.assert_allclose(roomy.cell[:2], sheared[:2], rtol=1e-12)
+
+    between = np.subtract.outer(*2 * [rattled[held][:, 2]])
+    moved = np.subtract.outer(*2 * [roomy.positions[held][:, 2]])
+    np.testing.assert_allclose(moved, between, atol=1e-10)
+    between = np.subtract.outer(*2 * [rattled[~held][:, 2]])
+    moved = np.subtract.outer(*2 * [roomy.positions[~held][:, 2]])
+    np.testing.assert_allclose(moved, 1.1 * between, atol=1e-10)
+
+
 def test_half_of_the_atoms_are_crystalline_after_the_join(melted):
     table = np.genfromtxt(
         melted / "enthalpy-shares-0GPa.csv", delimiter=",", names=True
@@ -201,7 +242,7 @@ def test_the_result_says_that_so_short_a_run_is_none(melted):
 
 def test_what_has_ended_is_not_run_again(melted, capsys):
     before = {p: p.stat().st_mtime_ns for p in melted.rglob("journal.bin")}
-    assert len(before) == 6
+    assert len(before) == 7
     assert main(["coexistence", str(melted.parent / "input.toml")]) == 0
     assert {p: p.stat().st_mtime_ns for p in melted.rglob("journal.bin")} == before
     assert "temperature from 62.4 K at 0 GPa" in capsys.readouterr().out
@@ -266,7 +307,8 @@ def test_a_plan_names_runs_and_steps_and_makes_none(argon, tmp_path, capsys):
     assert main(["coexistence", str(written(argon, text, "plan.toml")), "--plan"]) == 0
     out = capsys.readouterr().out
     assert "0.1GPa/enthalpy-93.6K  80 steps" in out
-    assert "1860 steps, 9.3 ps" in out  # 2 (150 + 500 + 2 (60 + 80))
+    # 2 (150 + 500 + 150 + 500 + 2 (60 + 80))
+    assert "3160 steps, 15.8 ps" in out
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -1,12 +1,13 @@
 """Does the screen change what a run decides? Learning with and without it.
 
-    python screen_or_exact.py WORK [--seeds 3] [--jobs 2]
+    python screen_or_exact.py WORK [--material silicon] [--seeds 3] [--jobs 2]
 
-Aluminium of learning_aluminium.py, learned twice from the same seeds: as runs do it,
-with the exact force deviation where the screen flags a step, and with the exact
-deviation at every step. Prints reference calls, errors on independent exact frames and
-wall times of both, and their ratios. Writes WORK/screen.json. Set OMP_NUM_THREADS=1
-when several jobs share a machine.
+Aluminium of learning_aluminium.py, 32 atoms, or silicon of learning_silicon.py, 64
+atoms, of which the exact deviations are made of a fourth first. Learned twice from the
+same seeds: as runs do it, with exact force deviations where the screen flags a step,
+and with those of every atom at every step. Prints reference calls, errors on
+independent exact frames and wall times of both, and their ratios. Writes
+WORK/screen.json. Set OMP_NUM_THREADS=1 when several jobs share a machine.
 """
 
 from __future__ import annotations
@@ -20,25 +21,35 @@ from pathlib import Path
 import learning_aluminium
 import numpy as np
 import silicon
-from learning_aluminium import ALUMINIUM, STAGES
 from learning_silicon import account
 
 from otf.deploy.saved_model import load_model
 
 EXACT = """
 from otf.cli import main
+from otf.learning.judge import Judge
 from otf.learning.screen import Screen
 Screen.flags = lambda self, cheap, *, step, since_label: True
+Judge.uncertainty = lambda self, c, screen, *, step, since_label: self.exact(c)
 raise SystemExit(main())
 """
 KINDS = {"screened": ["-m", "otf.cli"], "exact": ["-c", EXACT]}
+MATERIALS = {
+    "aluminium": (
+        learning_aluminium.ALUMINIUM,
+        learning_aluminium.STAGES,
+        learning_aluminium.test_frames,
+    ),
+    "silicon": (silicon.SILICON, silicon.STAGES, silicon.test_frames),
+}
 
 
-def learn(folder: Path, seed: int, kind: str) -> Path:
-    """Learn with one seed; return the run folder."""
+def learn(folder: Path, seed: int, kind: str, name: str) -> Path:
+    """Learn a material with one seed; return the run folder."""
     run = folder / "run"
     if not (run / "model.h5").exists():
-        path = silicon.write_input(ALUMINIUM, folder, seed, STAGES)
+        material, stages, _ = MATERIALS[name]
+        path = silicon.write_input(material, folder, seed, stages)
         with (folder / "log.txt").open("w") as log:
             command = [sys.executable, *KINDS[kind], "run", str(path)]
             subprocess.run(command, stdout=log, stderr=log, check=True)
@@ -49,15 +60,19 @@ def main() -> None:
     """Run everything and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path)
+    parser.add_argument("--material", choices=MATERIALS, default="aluminium")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
-    work: Path = arguments.work.resolve()
+    name: str = arguments.material
+    work: Path = arguments.work.resolve() / name
     tasks = [(kind, seed) for seed in range(1, arguments.seeds + 1) for kind in KINDS]
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        runs = pool.map(lambda t: learn(work / f"{t[0]}-{t[1]}", t[1], t[0]), tasks)
+        runs = pool.map(
+            lambda t: learn(work / f"{t[0]}-{t[1]}", t[1], t[0], name), tasks
+        )
         runs = dict(zip(tasks, runs, strict=True))
-    test = learning_aluminium.test_frames()
+    test = MATERIALS[name][2]()
     results: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for (kind, seed), run in runs.items():
         known = account(run)

@@ -43,8 +43,10 @@ from otf.commands.coexistence_runs import (
     equilibration_of,
     first_crystal,
     lower_half,
+    mean_cell,
     require_a_verdict,
     start_name,
+    with_room,
 )
 from otf.commands.ending import SIGNALLED
 from otf.errors import InputError
@@ -202,10 +204,14 @@ def _melted(runs: Runs, protocol: Protocol, crystal: Configuration) -> Melted:
     neighbors = section.neighbors or closed_shells(crystal)
     first = protocol.crystal()
     runs.carry_out(first, crystal)
-    path = runs.folder(first).path
+    solid = at_mean_cell(runs.last(first), mean_cell(runs.folder(first).path, 0.5))
+    liquid = protocol.liquid()
+    runs.carry_out(liquid, solid)
+    free = 0.5 * section.crystal_steps / liquid.steps
     held = lower_half(crystal)
     melt = protocol.melt(np.flatnonzero(held).tolist())
-    runs.carry_out(melt, at_mean_cell(path, runs.last(first)))
+    room = mean_cell(runs.folder(liquid).path, free)
+    runs.carry_out(melt, with_room(solid, held, room))
     boundary = _boundary(runs.folder(first), runs.folder(melt), neighbors)
     traces: list[Trace] = []
     picoseconds = protocol.settings.dynamics.timestep_fs * 1e-3

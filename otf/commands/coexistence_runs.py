@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -113,23 +114,23 @@ class Protocol:
             [self._stage(self._section.crystal_steps, self.estimate)],
         )
 
+    def liquid(self) -> Plan:
+        """Return all of the crystal molten, which then takes the length it needs."""
+        melting = [{**stage, "hold_cell": True} for stage in self._melting()]
+        return Plan(
+            "liquid",
+            {
+                **self._warmed("NPT"),
+                "cell": ["zz"],
+                "initial_temperature_K": self._hot,
+            },
+            [*melting, self._stage(self._section.crystal_steps, self.estimate)],
+        )
+
     def melt(self, held: Sequence[int]) -> Plan:
         """Return half of the crystal heated and cooled while the other is held."""
-        hot = self._section.melt_temperature_K or round(HOTTER * self.estimate, 1)
-        steps = self._section.melt_steps
-        return Plan(
-            "melt",
-            {**self._warmed("NVT"), "initial_temperature_K": hot},
-            [
-                {"steps": steps, "temperature_K": hot},
-                {
-                    "steps": steps,
-                    "temperature_K": hot,
-                    "temperature_end_K": self.estimate,
-                },
-            ],
-            held,
-        )
+        dynamics = {**self._warmed("NVT"), "initial_temperature_K": self._hot}
+        return Plan("melt", dynamics, self._melting(), held)
 
     @property
     def starts(self) -> list[tuple[float, int]]:
@@ -160,7 +161,7 @@ class Protocol:
 
     def plans(self) -> list[Plan]:
         """Return every run in order; who is held in that of melting is left open."""
-        out = [self.crystal(), self.melt(())]
+        out = [self.crystal(), self.liquid(), self.melt(())]
         for start in self.starts:
             out += [self.join(*start), self.judged(*start)]
         return out
@@ -170,6 +171,16 @@ class Protocol:
         section = self.settings.coexistence
         assert section is not None  # the command refuses an input without it
         return section
+
+    @property
+    def _hot(self) -> float:
+        return self._section.melt_temperature_K or round(HOTTER * self.estimate, 1)
+
+    def _melting(self) -> list[dict[str, object]]:
+        """Return the stages that melt a crystal and cool the melt to the estimate."""
+        steps = self._section.melt_steps
+        hot: dict[str, object] = {"steps": steps, "temperature_K": self._hot}
+        return [hot, {**hot, "temperature_end_K": self.estimate}]
 
     def _at(self, kind: str, temperature: float, replica: int, steps: int) -> Plan:
         return Plan(
@@ -420,9 +431,46 @@ def lower_half(crystal: Configuration) -> BoolArray:
     return half
 
 
-def at_mean_cell(path: Path, last: Configuration) -> Configuration:
-    """Return the last atoms of a run in the mean cell of its second half."""
+def at_mean_cell(c: Configuration, cell: FloatArray) -> Configuration:
+    """Return atoms in another cell (3, 3), angstrom."""
+    return replace(c, positions=c.positions @ np.linalg.solve(c.cell, cell), cell=cell)
+
+
+def mean_cell(path: Path, share: float) -> FloatArray:
+    """Return the mean cell (3, 3) of the last share of the frames of a run, A."""
     cells = read_motion(path).cells
-    cell = cells[len(cells) // 2 :].mean(axis=0)
-    strained = last.positions @ np.linalg.solve(last.cell, cell)
-    return replace(last, positions=strained, cell=cell)
+    found: FloatArray = cells[-math.ceil(share * len(cells)) :].mean(axis=0)
+    return found
+
+
+def with_room(
+    crystal: Configuration, held: BoolArray, liquid: FloatArray
+) -> Configuration:
+    """Return a crystal whose upper half has the length its melt will take.
+
+    In the volume of the crystal a melt is under pressure or torn. Under pressure it
+    melts at a higher temperature, and freezes on until the cell has given way.
+
+    Parameters
+    ----------
+    crystal
+        In its mean cell.
+    held
+        (n,) which atoms are of the lower half.
+    liquid
+        (3, 3) the cell of the same atoms molten, of the same first two vectors;
+        angstrom.
+    """
+    a, b, c = crystal.cell
+    s = np.linalg.solve(crystal.cell.T, crystal.positions.T).T
+    # Atoms that vibrate across a border stay with their half.
+    begin = np.where(held, -0.25, 0.25)
+    third = begin + np.mod(s[:, 2] - begin, 1.0)
+    middle, across = 0.5 * c, s[:, :2] @ np.stack([a, b])
+    lower = across + third[:, None] * c
+    upper = across + middle + (third[:, None] - 0.5) * liquid[2]
+    return replace(
+        crystal,
+        positions=np.where(held[:, None], lower, upper),
+        cell=np.stack([a, b, middle + 0.5 * liquid[2]]),
+    )

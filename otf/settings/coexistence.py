@@ -59,12 +59,14 @@ class Coexistence(Section):
     )
     crystal_steps: Count = Field(
         default=5000,
-        description="Steps of the crystal at the estimate; the first two vectors of "
-        "its mean cell are those of the two phases.",
+        description="Steps of the crystal at the estimate, and of its melt; the first "
+        "two vectors of the mean cell of the crystal are those of the two phases, the "
+        "third is the mean of both.",
     )
     melt_steps: Count = Field(
         default=5000,
-        description="Steps of melting, and again of cooling to the estimate.",
+        description="Steps of melting, and again of cooling to the estimate; once for "
+        "all of the crystal and once for its half.",
     )
     join_steps: Count = Field(
         default=3000,

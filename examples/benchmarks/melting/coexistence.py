@@ -8,8 +8,9 @@ Each with `--material aluminium` for that of M. I. Mendelev; without it the sili
 Stillinger and Weber.
 
 `lammps`    the protocol of `otf-md coexistence` in LAMMPS: the crystal at no pressure,
-            half of it melted, joined above and below the estimate, and let go at
-            constant enthalpy. Needs the packages lammps and mpich.
+            half of it melted in the room of its melt, joined above and below the
+            estimate, and let go at constant enthalpy. Needs the packages lammps and
+            mpich.
 `velocity`  the same two phases at several temperatures, with the temperature held.
 `verdict`   what the simulations say, by the functions of `otf-md coexistence`. Needs
             the extra `analysis`.
@@ -40,6 +41,8 @@ from two_phases_lammps import (
     once,
 )
 
+from otf.commands.coexistence_runs import with_room
+from otf.configuration import Configuration
 from otf.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ def half_melted(material: Material, work: Path, repeat: Sequence[int]) -> Simula
     """Return the crystal with its upper half melted while the lower was held."""
     positions, edges = crystal_of(material, repeat)
     estimate, melting = material.estimate, material.melting
-    npt = f"npt temp {estimate} {estimate} 0.1 aniso 0 0 1.0"
+    npt = f"npt temp {estimate} {estimate} 0.1 iso 0 0 1.0"
     crystal = once(
         work,
         "crystal",
@@ -82,18 +85,33 @@ def half_melted(material: Material, work: Path, repeat: Sequence[int]) -> Simula
     mean = crystal.edges[half:].mean(axis=0)
     last = crystal.frames[-1] * mean / crystal.boxes[-1]
     hot = f"nvt temp {melting} {melting} 0.1"
-    # A melt that is thinner than its crystal has no room here, and would freeze again
-    # under its pressure if it waited.
     cool = f"nvt temp {melting} {estimate} 0.1"
+    free = f"npt temp {estimate} {estimate} 0.1 z 0 0 1.0"
+    liquid = once(
+        work,
+        "liquid",
+        material,
+        last,
+        mean,
+        [(hot, 8000), (cool, 8000), (free, 10000)],
+        temperature=melting,
+    )
+    n, held = len(positions), len(positions) // 2
+    length = liquid.edges[-5000 // ROWS :, 2].mean()
+    start = with_room(
+        Configuration(np.full(n, 1), last, np.diag(mean), np.ones(3, dtype=np.bool_)),
+        np.arange(n) < held,
+        np.diag([*mean[:2], length]),
+    )
     return once(
         work,
         "melt",
         material,
-        last,
-        mean,
+        start.positions,
+        np.diag(start.cell),
         [(hot, 8000), (cool, 8000)],
         temperature=melting,
-        held=len(positions) // 2,
+        held=held,
     )
 
 
