@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from otf.commands.analyses.outcome import Outcome
     from otf.settings import Settings
     from otf.settings.members import Member
+    from otf.store.schema import RunFolder
     from otf.sweeping import Standing
 
 
@@ -155,14 +156,35 @@ def _together(
     ends = [end_of(folder.member(member.name)) for member in members]
     progress.close()
     view = RunView.load(folder.shared.path)
+    pages = _finished(members, ends, folder)
     if view.finish is not None:
-        if not folder.shared.report.exists():
-            write_run_page(view, folder.shared.report)
+        pages.append(folder.shared)
+    _write_pages(pages, progress)
+    if view.finish is not None:
         word = "converged" if view.finish.converged else "not converged"
         print(f"verdict    {word}: {view.finish.reason}")
         print(f"model      {folder.shared.model}")
     print(f"calls      {len(view.labels)} reference calls of all runs")
     return ends, reason
+
+
+def _finished(
+    members: Sequence[Member], ends: Sequence[End], folder: SweepFolder
+) -> list[RunFolder]:
+    return [
+        folder.member(member.name)
+        for member, end in zip(members, ends, strict=True)
+        if end.finished
+    ]
+
+
+def _write_pages(folders: Sequence[RunFolder], progress: Progress) -> None:
+    """Write the pages of finished runs that have none yet."""
+    missing = [folder for folder in folders if not folder.report.exists()]
+    for k, folder in enumerate(missing):
+        progress.say(f"page {k + 1} of {len(missing)}")
+        write_run_page(RunView.load(folder.path), folder.report)
+    progress.close()
 
 
 def _teller(progress: Progress) -> Callable[[Standing], None]:
