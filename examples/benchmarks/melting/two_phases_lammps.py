@@ -216,11 +216,16 @@ compute warm free temp
 compute stress all pressure warm
 """)
     rows, frames, boxes = [], [], []
+    begun = 0
     for fix, steps in ensembles:
         program.command(f"fix motion free {fix}")
         program.command("run 0")
         for k in range(0, steps, ROWS):
-            program.command(f"run {ROWS} pre {'yes' if k == 0 else 'no'} post no")
+            first = "yes" if k == 0 else "no"
+            # A ramp takes all steps of an ensemble, not those of each command.
+            program.command(
+                f"run {ROWS} pre {first} post no start {begun} stop {begun + steps}"
+            )
             pressure = program.numpy.extract_compute("stress", 0, 1)[:3]
             rows.append(
                 [
@@ -235,6 +240,7 @@ compute stress all pressure warm
                 low = [program.extract_box()[0][axis] for axis in range(3)]
                 frames.append(found - low)
         program.command("unfix motion")
+        begun += steps
     assert program.get_natoms() == len(positions)
     program.close()
     table = np.array(rows)
