@@ -176,6 +176,7 @@ def build_learning(
             queue=learning.queue,
         ),
         calibration=Calibration(),
+        energies=Calibration(),
         stress=StressErrors(_stress_tolerance(settings)),
     )
     return LearningPotential(

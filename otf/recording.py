@@ -17,7 +17,6 @@ from otf.deploy.provenance import (
 )
 from otf.dynamics.conservation import conserved_energy
 from otf.dynamics.constraints import temperature
-from otf.learning.laws import Laws
 from otf.models.levels import level_shifts, on_one_level
 from otf.store.entries import Decision as DecisionEntry
 from otf.store.entries import Failure as FailureEntry
@@ -87,9 +86,7 @@ def record_of_run(
         **({} if report is None else record_of_fit(report)),
         "stress_trained": model.weights.stress > 0.0
         and any(labels.stress_mask.any() for _, labels in frames),
-        **record_of_laws(
-            Laws.of_calibration(potential.judge.calibration, model.descriptor.species)
-        ),
+        **record_of_laws(potential.judge.laws()),
         "verdict": verdict.reason,
         "converged": verdict.converged,
         "input": settings.model_dump(mode="json"),

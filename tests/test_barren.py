@@ -115,6 +115,7 @@ def test_a_run_with_a_coarse_basis_is_told_and_one_with_a_fine_basis_is_not(
         policy=Calibrated(0.1),
         rules=Rules(selection_bound=bound, max_spilling=min(1.0, 20 * bound)),
         calibration=Calibration(),
+        energies=Calibration(),
         stress=StressErrors(None),
     )
     potential = LearningPotential(

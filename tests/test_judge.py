@@ -3,12 +3,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from otf.configuration import Configuration
+from otf.configuration import Configuration, Labels
 from otf.learning.calibration import Calibration
+from otf.learning.events import Decision
 from otf.learning.judge import Judge
-from otf.learning.policy import Calibrated, Rules
+from otf.learning.policy import Calibrated, Reason, Rules
 from otf.learning.stress import StressErrors
-from otf.potential import Uncertainty
+from otf.potential import Prediction, Uncertainty
 
 TOLERATED = 0.3
 
@@ -45,6 +46,7 @@ def judge_of(model):
         policy=Calibrated(TOLERATED),
         rules=Rules(),
         calibration=Unchanged(),
+        energies=Calibration(),
         stress=StressErrors(None),
     )
 
@@ -122,3 +124,45 @@ def test_every_species_is_among_those_that_know_least(rng):
     (few,) = model.asked
     assert len(few) == 12
     assert np.bincount(numbers[few])[[11, 17]].tolist() == [10, 2]
+
+
+def labelled(judge, rng, *, energy_deviation):
+    """Tell a judge of a label whose energy is off by three deviations, normal."""
+    model = judge.model
+    n = len(model.local)
+    c = Configuration(np.full(n, 14), np.zeros((n, 3)), np.eye(3), np.ones(3, bool))
+    zeros = np.zeros((n, 3))
+    known = Uncertainty(
+        model.local,
+        0.0 * model.local,
+        model.forces,
+        energy_deviation,
+        np.full(6, 0.01),
+        errors=model.forces,
+    )
+    before = Prediction(-5.0, zeros, np.zeros(6), uncertainty=known)
+    labels = Labels(
+        -5.0 + 3.0 * energy_deviation * rng.normal(), zeros, 0.01 * rng.normal(size=6)
+    )
+    judge.learn(Decision(1, Reason.AUDIT, TOLERATED, c, labels, before))
+
+
+def test_labels_say_what_deviations_of_energies_and_stresses_are_worth():
+    model = Known(np.full(8, 0.1), np.full(8, 0.2))
+    model.descriptor = type("Descriptor", (), {"species": (14,)})
+    judge, rng = judge_of(model), np.random.default_rng(5)
+    labelled(judge, rng, energy_deviation=0.02)
+    laws = judge.laws()
+    assert laws.forces.keys() == {14}
+    assert laws.energy is None
+    assert laws.stress is None
+    for _ in range(400):  # the last twenty count
+        labelled(judge, rng, energy_deviation=rng.uniform(0.01, 0.03))
+    # 95 % of normal errors lie within 1.96 deviations; of twenty, the largest but one
+    # has a scatter of a fifth.
+    laws = judge.laws()
+    assert laws.energy.factor == pytest.approx(3.0 * 1.96, rel=0.5)
+    assert laws.energy.exponent == 1.0
+    assert laws.stress.factor == pytest.approx(1.96, rel=0.25)
+    # Walkers learn together.
+    assert judge.beside().laws() == laws

@@ -97,6 +97,7 @@ def learning(
         policy=policy or Calibrated(threshold),
         rules=rules or Rules(),
         calibration=Calibration(),
+        energies=Calibration(),
         stress=StressErrors(tolerance),
     )
     potential = LearningPotential(
@@ -441,6 +442,29 @@ def test_state_and_model_arrays_restore_a_twin_to_the_bit(reference):
         assert np.array_equal(ours.forces, theirs.forces)
         assert ours.labelled == theirs.labelled
     assert potential.n_calls == twin.n_calls
+    laws = twin.judge.laws()
+    assert laws == potential.judge.laws()
+    assert laws.energy is not None
+    assert laws.stress is not None
+
+
+def test_a_checkpoint_that_knows_nothing_of_energies_is_taken_up(reference):
+    potential, _ = learning(reference, planned=1000)
+    for step in range(25):
+        potential.predict([silicon(0.2, seed=step)], step=step)
+    older = {
+        name: array
+        for name, array in potential.state().items()
+        if not name.startswith(("energies/", "stress_calibration/"))
+    }
+    twin, _ = learning(
+        reference, planned=1000, model=model_from_arrays(potential.model_arrays())
+    )
+    twin.restore(older)
+    laws = twin.judge.laws()
+    assert laws.forces == potential.judge.laws().forces
+    assert laws.energy is None
+    assert laws.stress is None
 
 
 # ----------------------------------------------------------------- without labels

@@ -55,8 +55,23 @@ def test_raw_deviations_have_a_rate_of_their_own():
 
 def test_in_a_fixed_cell_the_stress_does_not_count():
     errors = StressErrors(None)
+    assert errors.law() is None
+    for _ in range(5):
+        errors.learn(np.full(6, 0.1), np.full(6, 0.02), audit=True)
     assert errors.counted(np.full(6, 1.0), Calibrated(0.3)) == 0.0
-    assert errors.parts() == {}
+
+
+def test_what_a_stress_is_worth_is_known_in_a_fixed_cell_too():
+    errors, rng = StressErrors(None), np.random.default_rng(2)
+    deviations = np.full(6, 0.03) * GPA
+    for _ in range(20):
+        errors.learn(2.0 * deviations * rng.normal(size=6), deviations, audit=True)
+    assert errors.law().factor == pytest.approx(2.0 * 1.96, rel=0.2)
+    again = StressErrors(None)
+    again.parts()["stress_calibration"].restore(
+        errors.parts()["stress_calibration"].state()
+    )
+    assert again.law() == errors.law()
 
 
 def test_the_stress_is_calibrated_by_its_labels():

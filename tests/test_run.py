@@ -510,6 +510,7 @@ def test_the_model_of_a_run_tells_what_it_was_made_from(prepare, tmp_path):
     assert laws.origin == "run"
     assert laws.forces.keys() == {14}
     assert 1.0 <= laws.forces[14].factor <= 30.0
+    assert laws.energy is None  # of four labels one was compared
 
 
 @pytest.mark.parametrize("where", ["input", "structure"])

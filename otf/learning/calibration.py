@@ -152,6 +152,11 @@ class Calibration:
             self._laws[z] = self._law_of(z)
         return self._laws[z]
 
+    def known_law(self, z: int) -> Law | None:
+        """Return the law of a species, None where too few frames have it."""
+        seen = sum(bool(np.any(f.numbers == z)) for f in self._frames)
+        return self.law(z) if seen >= self.minimum_frames else None
+
     def _law_of(self, z: int) -> Law:
         parts = [f.of_species(z) for f in self._frames if np.any(f.numbers == z)]
         if len(parts) < self.minimum_frames:
@@ -192,7 +197,9 @@ class Calibration:
         }
 
     def restore(self, state: Arrays) -> None:
-        """Take up the frames of another instance."""
+        """Take up the frames of another instance; of older versions there are none."""
+        if "sizes" not in state:
+            return
         self._frames.clear()
         ends = np.cumsum(state["sizes"])
         for end, size, weight in zip(

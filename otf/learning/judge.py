@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from otf.learning.expectation import MINIMUM_FRAMES, Expectation
+from otf.learning.laws import Laws
 from otf.learning.policy import Assessment, Reason
 from otf.learning.screen import Screen
 
@@ -28,6 +29,7 @@ SHARE = 4
 # Of the threshold: where e of the chosen is beyond it, the others are looked at, too.
 # Among 90 frames of silicon, 300 K to the melt, e of a quarter was 0.81 to 1.1 of e.
 NEAR = 0.8
+TOTAL = np.zeros(1, dtype=np.int64)  # energies are calibrated as if of one species
 
 
 class Judge:
@@ -41,8 +43,9 @@ class Judge:
         Whose threshold errors are compared with.
     rules
         When the exact deviations are worth their cost.
-    calibration, stress
-        Of forces and of the stress; walkers that learn together share them.
+    calibration, energies, stress
+        Of forces, of total energies and of the stress; walkers that learn together
+        share them.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class Judge:
         policy: Policy,
         rules: Rules,
         calibration: Calibration,
+        energies: Calibration,
         stress: StressErrors,
     ) -> None:
         self.model = model
         self.policy = policy
         self.rules = rules
         self.calibration = calibration
+        self.energies = energies
         self.stress = stress
         self.screen = Screen(rules)
 
@@ -68,6 +73,7 @@ class Judge:
             policy=self.policy,
             rules=self.rules,
             calibration=self.calibration,
+            energies=self.energies,
             stress=self.stress,
         )
 
@@ -154,6 +160,15 @@ class Judge:
             )
         return assessment
 
+    def laws(self) -> Laws:
+        """Return what the deviations of the model are worth."""
+        return Laws.of_calibration(
+            self.calibration,
+            self.model.descriptor.species,
+            energy=self.energies.known_law(int(TOTAL[0])),
+            stress=self.stress.law(),
+        )
+
     def expectation(self, c: Configuration, before: Prediction) -> Expectation | None:
         """Return what the model expects of a label, None where it is no judge."""
         known = before.uncertainty
@@ -185,6 +200,10 @@ class Judge:
             known.forces,
             audit=audit,
         )
+        if known.energy is not None:
+            error = np.array([[labels.energy - before.energy]])
+            deviation = np.array([known.energy])
+            self.energies.add(TOTAL, error, deviation, audit=audit)
         self.stress.learn(labels.stress - before.stress, known.stress, audit=audit)
         assessment = Assessment(known.errors, known.spilling, decision.threshold)
         return np.flatnonzero(assessment.candidates(self.rules))

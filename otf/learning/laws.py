@@ -48,10 +48,17 @@ class Laws:
 
     @classmethod
     def of_calibration(
-        cls, calibration: Calibration, species: Iterable[int], *, origin: str = RUN
+        cls,
+        calibration: Calibration,
+        species: Iterable[int],
+        *,
+        energy: Law | None = None,
+        stress: Law | None = None,
+        origin: str = RUN,
     ) -> Self:
-        """Return those found while learning, for forces; of energies it keeps none."""
-        return cls({z: calibration.law(z) for z in species}, origin=origin)
+        """Return those found while learning, of forces by a calibration."""
+        forces = {z: calibration.law(z) for z in species}
+        return cls(forces, energy, stress, origin)
 
     @classmethod
     def of_blind(cls, frames: Sequence[BlindFrame], species: Iterable[int]) -> Self:

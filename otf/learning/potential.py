@@ -563,6 +563,7 @@ class LearningPotential:
         return {
             "policy": self.policy,
             "calibration": self.judge.calibration,
+            "energies": self.judge.energies,
             "auditor": self.auditor,
             "screen": self.judge.screen,
             "queue": self._queue,

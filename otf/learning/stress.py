@@ -12,6 +12,7 @@ from otf.learning.calibration import Calibration
 
 if TYPE_CHECKING:
     from otf.configuration import FloatArray, Labels
+    from otf.learning.calibration import Law
     from otf.learning.policy import Policy
 
 # The six components of a stress are calibrated together, as if of one species.
@@ -70,7 +71,7 @@ class StressErrors:
         self, errors: FloatArray, deviations: FloatArray | None, *, audit: bool
     ) -> None:
         """Take in a labelled stress: (6,) errors and deviations, eV/angstrom^3."""
-        if self._tolerance is not None and deviations is not None:
+        if deviations is not None:
             self._calibration.add(_COMPONENTS, errors[:, None], deviations, audit=audit)
 
     def require(self, labels: Labels) -> None:
@@ -88,8 +89,10 @@ class StressErrors:
                 'ensemble = "NVT" (dynamics.ensemble)'
             )
 
+    def law(self) -> Law | None:
+        """Return what the deviations of a component are worth, None where unknown."""
+        return self._calibration.known_law(int(_COMPONENTS[0]))
+
     def parts(self) -> dict[str, Calibration]:
         """Return what a checkpoint keeps, by name."""
-        if self._tolerance is None:
-            return {}
         return {"stress_calibration": self._calibration}
