@@ -33,6 +33,7 @@ from otf.errors import InputError, StoreError
 from otf.kernels import DeviceMissing, load
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
+from otf.learning.energy import EnergyErrors
 from otf.learning.judge import Judge
 from otf.learning.policy import Budget, Calibrated, History, Policy, Rules
 from otf.learning.potential import LearningOptions, LearningPotential
@@ -176,7 +177,7 @@ def build_learning(
             queue=learning.queue,
         ),
         calibration=Calibration(),
-        energies=Calibration(),
+        energies=EnergyErrors(),
         stress=StressErrors(_stress_tolerance(settings)),
     )
     return LearningPotential(

@@ -14,6 +14,7 @@ from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.learning.audit import Auditor
 from otf.learning.barren import TOO_MANY, BarrenLabels
 from otf.learning.calibration import Calibration
+from otf.learning.energy import EnergyErrors
 from otf.learning.events import Decision
 from otf.learning.judge import Judge
 from otf.learning.policy import Calibrated, Reason, Rules
@@ -115,7 +116,7 @@ def test_a_run_with_a_coarse_basis_is_told_and_one_with_a_fine_basis_is_not(
         policy=Calibrated(0.1),
         rules=Rules(selection_bound=bound, max_spilling=min(1.0, 20 * bound)),
         calibration=Calibration(),
-        energies=Calibration(),
+        energies=EnergyErrors(),
         stress=StressErrors(None),
     )
     potential = LearningPotential(

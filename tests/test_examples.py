@@ -37,7 +37,7 @@ def test_a_look_at_the_input_finds_it_sound(path, capsys):
     ("example", "model", "n_atoms", "last"),
     [
         ("silicon_melting", "silicon.h5", 576, "enthalpy-1723.8K-2  200000 steps"),
-        ("aluminium_melts", "production.h5", 640, "enthalpy-948.6K  20000 steps"),
+        ("aluminium_melts", "production.h5", 1024, "enthalpy-948.6K-2  60000 steps"),
     ],
 )
 def test_the_cell_of_two_phases_is_planned(

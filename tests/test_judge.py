@@ -5,6 +5,7 @@ import pytest
 
 from otf.configuration import Configuration, Labels
 from otf.learning.calibration import Calibration
+from otf.learning.energy import EnergyErrors
 from otf.learning.events import Decision
 from otf.learning.judge import Judge
 from otf.learning.policy import Calibrated, Reason, Rules
@@ -46,7 +47,7 @@ def judge_of(model):
         policy=Calibrated(TOLERATED),
         rules=Rules(),
         calibration=Unchanged(),
-        energies=Calibration(),
+        energies=EnergyErrors(),
         stress=StressErrors(None),
     )
 

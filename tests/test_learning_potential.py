@@ -16,6 +16,7 @@ from otf.descriptors.power_spectrum import PowerSpectrum
 from otf.errors import OTFError, ReferenceFailure
 from otf.learning.audit import Auditor
 from otf.learning.calibration import Calibration
+from otf.learning.energy import EnergyErrors
 from otf.learning.judge import Judge
 from otf.learning.policy import Budget, Calibrated, Reason, Rules
 from otf.learning.potential import LearningOptions, LearningPotential
@@ -97,7 +98,7 @@ def learning(
         policy=policy or Calibrated(threshold),
         rules=rules or Rules(),
         calibration=Calibration(),
-        energies=Calibration(),
+        energies=EnergyErrors(),
         stress=StressErrors(tolerance),
     )
     potential = LearningPotential(
@@ -455,7 +456,7 @@ def test_a_checkpoint_that_knows_nothing_of_energies_is_taken_up(reference):
     older = {
         name: array
         for name, array in potential.state().items()
-        if not name.startswith(("energies/", "stress_calibration/"))
+        if not name.startswith(("energy_calibration/", "stress_calibration/"))
     }
     twin, _ = learning(
         reference, planned=1000, model=model_from_arrays(potential.model_arrays())

@@ -14,8 +14,10 @@ from otf.commands.fitting import model_settings
 from otf.commands.labeller import Labeller
 from otf.commands.pool import Rules, Selection, first_batch
 from otf.configuration import Configuration, Labels
+from otf.deploy.provenance import laws_of
 from otf.errors import InputError, ReferenceFailure
 from otf.store.extxyz import FINGERPRINT, comment_values, read_frames, write_frames
+from otf.store.model_file import read_model
 from otf.testing import strained
 
 INPUT = """
@@ -281,6 +283,10 @@ def test_the_command_prints_one_line_for_each_cycle(tmp_path, capsys):
     assert "8 reference calls" in printed
     data = str(tmp_path / "labelled.xyz")
     assert main(["evaluate", str(tmp_path / "model.h5"), data]) == 0
+    laws = laws_of(read_model(tmp_path / "model.h5").metadata)
+    assert laws.origin == "selection"
+    assert laws.energy is not None  # four labels were compared
+    assert laws.stress is not None
 
 
 def test_a_second_selection_finds_its_labels_in_the_cache(tmp_path, capsys):

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.configuration import masked_stress
 from otf.learning.calibration import Calibration
+from otf.learning.energy import EnergyErrors
+from otf.learning.laws import SELECTION, Laws
+from otf.learning.stress import StressErrors
 from otf.models.sparsify import pivoted_cholesky
 from otf.threads import in_order, one_blas_thread
 
@@ -128,7 +132,18 @@ class Selection:
         self._rules = rules
         self._progress = progress
         self.calibration = Calibration()
+        self._energies, self._stresses = EnergyErrors(), StressErrors(None)
         self._waiting = [k for k in range(len(pool)) if not labeller.has(k)]
+
+    def laws(self) -> Laws:
+        """Return what the deviations of the model are worth, by all labels compared."""
+        return Laws.of_calibration(
+            self.calibration,
+            self.model.descriptor.species,
+            energy=self._energies.law(),
+            stress=self._stresses.law(),
+            origin=SELECTION,
+        )
 
     def cycles(self) -> Iterator[Cycle]:
         """Yield one cycle after another; the model is fitted whenever one is given.
@@ -227,11 +242,15 @@ class Selection:
         """Return the errors of the forces, (3 n,), and calibrate with them."""
         found = self.model.force_uncertainty(configuration)
         assert found.forces is not None  # the exact form always has them
-        predicted = self.model.predict(configuration).forces
-        difference = labels.forces - predicted
+        predicted = self.model.predict(configuration)
+        difference = labels.forces - predicted.forces
         self.calibration.add(
             configuration.numbers, difference, found.forces, audit=False
         )
+        error = labels.energy - predicted.energy
+        self._energies.learn(error, found.energy, audit=False)
+        stresses = masked_stress(labels.stress, configuration.pbc) - predicted.stress
+        self._stresses.learn(stresses, found.stress, audit=False)
         return np.asarray(difference.ravel())
 
     def _learn(self, frames: Sequence[Frame]) -> None:

@@ -18,7 +18,6 @@ from otf.commands.pool import Cycle, Rules, Selection
 from otf.commands.stages import Stages
 from otf.configuration import species_of
 from otf.errors import InputError
-from otf.learning.laws import SELECTION, Laws
 from otf.recording import JournalBook
 from otf.store.formats import read_labelled
 from otf.store.journal import Journal
@@ -152,9 +151,7 @@ def _select(
         command="select",
         sources=[arguments.pool],
         stages=stages,
-        laws=Laws.of_calibration(
-            selection.calibration, model.descriptor.species, origin=SELECTION
-        ),
+        laws=selection.laws(),
     )
     return selection
 

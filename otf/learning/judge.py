@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from otf.configuration import masked_stress
 from otf.learning.expectation import MINIMUM_FRAMES, Expectation
 from otf.learning.laws import Laws
 from otf.learning.policy import Assessment, Reason
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from otf.configuration import Configuration, FloatArray, IntArray
     from otf.descriptors.interface import Environments
     from otf.learning.calibration import Calibration
+    from otf.learning.energy import EnergyErrors
     from otf.learning.events import Decision
     from otf.learning.policy import Policy, Rules
     from otf.learning.stress import StressErrors
@@ -29,7 +31,6 @@ SHARE = 4
 # Of the threshold: where e of the chosen is beyond it, the others are looked at, too.
 # Among 90 frames of silicon, 300 K to the melt, e of a quarter was 0.81 to 1.1 of e.
 NEAR = 0.8
-TOTAL = np.zeros(1, dtype=np.int64)  # energies are calibrated as if of one species
 
 
 class Judge:
@@ -55,7 +56,7 @@ class Judge:
         policy: Policy,
         rules: Rules,
         calibration: Calibration,
-        energies: Calibration,
+        energies: EnergyErrors,
         stress: StressErrors,
     ) -> None:
         self.model = model
@@ -165,7 +166,7 @@ class Judge:
         return Laws.of_calibration(
             self.calibration,
             self.model.descriptor.species,
-            energy=self.energies.known_law(int(TOTAL[0])),
+            energy=self.energies.law(),
             stress=self.stress.law(),
         )
 
@@ -200,11 +201,9 @@ class Judge:
             known.forces,
             audit=audit,
         )
-        if known.energy is not None:
-            error = np.array([[labels.energy - before.energy]])
-            deviation = np.array([known.energy])
-            self.energies.add(TOTAL, error, deviation, audit=audit)
-        self.stress.learn(labels.stress - before.stress, known.stress, audit=audit)
+        self.energies.learn(labels.energy - before.energy, known.energy, audit=audit)
+        stress = masked_stress(labels.stress, decision.configuration.pbc)
+        self.stress.learn(stress - before.stress, known.stress, audit=audit)
         assessment = Assessment(known.errors, known.spilling, decision.threshold)
         return np.flatnonzero(assessment.candidates(self.rules))
 

@@ -563,12 +563,12 @@ class LearningPotential:
         return {
             "policy": self.policy,
             "calibration": self.judge.calibration,
-            "energies": self.judge.energies,
             "auditor": self.auditor,
             "screen": self.judge.screen,
             "queue": self._queue,
             "under_way": self.calls.under_way,
             "barren": self.calls.barren,
+            **self.judge.energies.parts(),
             **self.judge.stress.parts(),
         }
 
