@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 # Fewer atoms than this are not worth a choice among them; of more a fourth is chosen.
 FEW = 32
 SHARE = 4
-# Of the threshold: where e of the chosen is beyond it, the others are looked at, too.
-# Among 90 frames of silicon, 300 K to the melt, e of a quarter was 0.81 to 1.1 of e.
-NEAR = 0.8
+# Of the threshold: where e is expected beyond it by the chosen, all are looked at.
+NEAR = 0.95
 
 
 class Judge:
@@ -90,8 +89,8 @@ class Judge:
     ) -> Uncertainty:
         """Return the screen; where it flags, better measures, then the exact ones.
 
-        The exact ones of the atoms that know least come first: where their e is well
-        below the threshold, those of the others would change nothing.
+        The exact ones of the atoms that know least come first; where these let one
+        expect an e below the threshold they are enough.
         """
         flags = self.screen.flags
         if not flags(screen, step=step, since_label=since_label):
@@ -102,20 +101,27 @@ class Judge:
             full = self.model.local_uncertainty(environments)
             if not flags(full, step=step, since_label=since_label):
                 return replace(full, error=self.screen.expects(screen))
-        near = NEAR * self.policy.threshold
-        if c.n_atoms > FEW and self.screen.expects(screen) < near:
-            known = self._exact_of(c, environments, _least_known(c, screen))
+        if c.n_atoms <= FEW:
+            return self.exact(c, environments)
+        near, few = NEAR * self.policy.threshold, _least_known(c, screen)
+        if self.screen.expects(screen) < near:
+            known = self._exact_of(c, environments, few)
             if known.error is not None and known.error < near:
                 return known
-        return self.exact(c, environments)
+        exact = self.exact(c, environments)
+        if exact.forces is not None:
+            of_all = self._errors(c.numbers, exact.forces).max()
+            of_few = self._errors(c.numbers[few], exact.forces[few]).max()
+            self.screen.learn_few(float(of_few), float(of_all))
+        return exact
 
     def _exact_of(
         self, c: Configuration, environments: Environments, few: IntArray
     ) -> Uncertainty:
-        """Return exact measures with e of some atoms (k,), of single forces none."""
+        """Return exact measures with the e some atoms (k,) let one expect of all."""
         exact = self.model.force_uncertainty(c, environments, few)
         assert exact.forces is not None
-        errors = self._errors(c.numbers[few], exact.forces)
+        errors = self._errors(c.numbers[few], exact.forces) * self.screen.all_over_few
         return replace(exact, forces=None, error=self._error(errors, exact))
 
     def exact(

@@ -67,7 +67,7 @@ class Rules:
     queue: int = 5
     consecutive: int = 20
     exact_interval: int = 50
-    exact_spacing: int = 10
+    exact_spacing: int = 5
 
 
 @dataclass(frozen=True, eq=False)

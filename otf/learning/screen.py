@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Growth beyond e = t, or beyond the last evaluation, that is looked at at once.
 ALARM = 1.5
+# Of a ratio just seen in the running mean of ratios.
+FRESH = 0.2
 
 
 class Screen:
@@ -27,6 +29,10 @@ class Screen:
     ``exact_spacing``; but at once where the local part has grown beyond ``ALARM``, or
     by that factor where e was above t already, and where the spilling, on which alone
     a call may be made, is beyond a bound: soon after a label that of critical steps.
+
+    Attributes
+    ----------
+    all_over_few : e of all atoms over that of the few that know least, as it was lately
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -35,6 +41,7 @@ class Screen:
         self._error_per_local = 0.0
         self._excess = 1.0  # e / t of the last evaluation where that is above 1
         self._last = -(10**9)
+        self.all_over_few = 1.0
 
     def flags(self, cheap: Uncertainty, *, step: int, since_label: int) -> bool:
         """Return whether the exact deviation is needed."""
@@ -83,6 +90,11 @@ class Screen:
         seen = _largest(cheap.local)
         self._error_per_local = error / seen if seen > 0.0 else 0.0
 
+    def learn_few(self, of_few: float, of_all: float) -> None:
+        """Take in e of few and of all atoms in one frame, eV/angstrom."""
+        if of_few > 0.0:
+            self.all_over_few += FRESH * (of_all / of_few - self.all_over_few)
+
     def forget(self) -> None:
         """Start anew: the model changed."""
         self._local_at_threshold = 0.0
@@ -95,6 +107,7 @@ class Screen:
             "error_per_local": np.array(self._error_per_local),
             "excess": np.array(self._excess),
             "last": np.array(self._last),
+            "all_over_few": np.array(self.all_over_few),
         }
 
     def restore(self, state: Arrays) -> None:
@@ -103,6 +116,8 @@ class Screen:
         self._error_per_local = float(state["error_per_local"])
         self._excess = float(state["excess"])
         self._last = int(state["last"])
+        if "all_over_few" in state:  # checkpoints of older versions have none
+            self.all_over_few = float(state["all_over_few"])
 
 
 def _largest(values: FloatArray) -> float:
