@@ -109,10 +109,9 @@ class Judge:
             if known.error is not None and known.error < near:
                 return known
         exact = self.exact(c, environments)
-        if exact.forces is not None:
-            of_all = self._errors(c.numbers, exact.forces).max()
+        if exact.forces is not None and exact.errors is not None:
             of_few = self._errors(c.numbers[few], exact.forces[few]).max()
-            self.screen.learn_few(float(of_few), float(of_all))
+            self.screen.learn_few(float(of_few), float(exact.errors.max()))
         return exact
 
     def _exact_of(
