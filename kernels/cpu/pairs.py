@@ -7,6 +7,8 @@ remove the __pycache__ folders after editing this file.
 import numpy as np
 from numba import njit
 
+from otf.kernels.cpu.lanes import filled, load, store
+
 # IEEE arithmetic: with reordered or fused sums, code that numba has just compiled and
 # the same code from its cache differed in the last bit, and with them a run and its
 # resumption. It costs nothing measurable. Nothing depends on the number of threads.
@@ -18,7 +20,7 @@ TINY = 1e-10
 
 
 @njit(**OPTIONS)
-def _interval(values, inverse_step, r):
+def interval(values, inverse_step, r):
     """Return the interval of r, the place t in it, and the weights of its six rows."""
     u = r * inverse_step
     k = min(int(u), values.shape[0] - 2)
@@ -29,28 +31,11 @@ def _interval(values, inverse_step, r):
     a2 = 0.5 * t * t * (1.0 - t * (3.0 - t * (3.0 - t)))
     b1 = -t3 * (4.0 - t * (7.0 - 3.0 * t))
     b2 = 0.5 * t3 * (1.0 - t) * (1.0 - t)
-    return k, t, a0, a1, a2, 1.0 - a0, b1, b2
+    return k, t, (a0, a1, a2, 1.0 - a0, b1, b2)
 
 
 @njit(**OPTIONS)
-def read_radial(values, inverse_step, r, h):
-    """Write h_nl(r) to h (C,); values are (nodes, 3, C)."""
-    k, _, a0, a1, a2, b0, b1, b2 = _interval(values, inverse_step, r)
-    left = values[k]
-    right = values[k + 1]
-    for c in range(h.shape[0]):
-        h[c] = (
-            a0 * left[0, c]
-            + a1 * left[1, c]
-            + a2 * left[2, c]
-            + b0 * right[0, c]
-            + b1 * right[1, c]
-            + b2 * right[2, c]
-        )
-
-
-@njit(**OPTIONS)
-def _slope_weights(t, inverse_step):
+def slope_weights(t, inverse_step):
     """Return the weights of y_0 - x_0 and of slope and curvature, left and right."""
     s = 1.0 - t
     return (
@@ -63,46 +48,31 @@ def _slope_weights(t, inverse_step):
 
 
 @njit(**OPTIONS)
-def read_radial_slope(values, inverse_step, r, h, d):
-    """Write h_nl(r) to h and h_nl'(r) to d, (C,)."""
-    k, t, a0, a1, a2, b0, b1, b2 = _interval(values, inverse_step, r)
-    step, left_1, left_2, right_1, right_2 = _slope_weights(t, inverse_step)
-    x0, x1, x2 = values[k, 0], values[k, 1], values[k, 2]
-    y0, y1, y2 = values[k + 1, 0], values[k + 1, 1], values[k + 1, 2]
-    for c in range(h.shape[0]):
-        h[c] = (
-            a0 * x0[c] + a1 * x1[c] + a2 * x2[c] + b0 * y0[c] + b1 * y1[c] + b2 * y2[c]
-        )
-        d[c] = (
-            step * (y0[c] - x0[c])
-            + left_1 * x1[c]
-            + left_2 * x2[c]
-            + right_1 * y1[c]
-            + right_2 * y2[c]
-        )
+def read_values(values, at, width, weights, size):
+    """Return a row of h_nl(r), of the interval whose first number stands at a place."""
+    a0, a1, a2, b0, b1, b2 = weights
+    return (
+        a0 * load(values, at, size)
+        + a1 * load(values, at + width, size)
+        + a2 * load(values, at + 2 * width, size)
+        + b0 * load(values, at + 3 * width, size)
+        + b1 * load(values, at + 4 * width, size)
+        + b2 * load(values, at + 5 * width, size)
+    )
 
 
 @njit(**OPTIONS)
-def slope_along(values, inverse_step, r, weights):
-    """Return sum_c weights_c h_c'(r)."""
-    u = r * inverse_step
-    k = min(int(u), values.shape[0] - 2)
-    step, left_1, left_2, right_1, right_2 = _slope_weights(u - k, inverse_step)
-    x0, x1, x2 = values[k, 0], values[k, 1], values[k, 2]
-    y0, y1, y2 = values[k + 1, 0], values[k + 1, 1], values[k + 1, 2]
-    # Sums apart from each other need not wait for each other.
-    s0 = 0.0
-    s1 = 0.0
-    s2 = 0.0
-    z1 = 0.0
-    z2 = 0.0
-    for c in range(len(weights)):
-        s0 += weights[c] * (y0[c] - x0[c])
-        s1 += weights[c] * x1[c]
-        s2 += weights[c] * x2[c]
-        z1 += weights[c] * y1[c]
-        z2 += weights[c] * y2[c]
-    return step * s0 + left_1 * s1 + left_2 * s2 + right_1 * z1 + right_2 * z2
+def read_slopes(values, at, width, weights, size):
+    """Return a row of h_nl'(r), likewise."""
+    step, a1, a2, b1, b2 = weights
+    rise = load(values, at + 3 * width, size) - load(values, at, size)
+    return (
+        step * rise
+        + a1 * load(values, at + width, size)
+        + a2 * load(values, at + 2 * width, size)
+        + b1 * load(values, at + 4 * width, size)
+        + b2 * load(values, at + 5 * width, size)
+    )
 
 
 @njit(**OPTIONS)
@@ -116,17 +86,14 @@ def harmonics_scratch(n_l, most):
     -------
     u, inverse : (3, most) unit vectors and (most,) 1 / r
     q, circle : what y is made of
-    y, dy : (M, most) harmonics and (3, M, most) the Cartesian gradient of the
-        polynomials that give them, of which only the part tangential to the unit sphere
-        has a meaning; callers project
+    y : (M, most) harmonics
     """
     return (
         np.empty((3, most)),
         np.empty(most),
-        np.zeros((n_l + 1, n_l + 1, most)),
-        np.empty((2, n_l + 1, most)),
+        np.zeros((n_l, n_l, most)),
+        np.empty((2, n_l, most)),
         np.empty((n_l * n_l, most)),
-        np.zeros((3, n_l * n_l, most)),
     )
 
 
@@ -202,39 +169,57 @@ def harmonics(vector, distance, norms, scratch):
 
 
 @njit(**OPTIONS)
-def harmonics_slope(vector, distance, norms, scratch):
-    """Write also the gradient of the polynomials that give the harmonics."""
-    n_l, n = norms.shape[0], len(distance)
-    _frame(vector, distance, n_l, scratch)
-    q, circle, y, dy = scratch[2], scratch[3], scratch[4], scratch[5]
-    for m in range(n_l):
-        cosine, sine = circle[0, m], circle[1, m]
-        before, behind = circle[0, max(m - 1, 0)], circle[1, max(m - 1, 0)]
-        for order in range(m, n_l):
-            norm, legendre, slope = norms[order, m], q[order, m], q[order, m + 1]
-            middle = order * order + order
-            x0, x1, x2 = dy[0, middle + m], dy[1, middle + m], dy[2, middle + m]
-            plus = y[middle + m]
-            if m == 0:
-                for p in range(n):
-                    plus[p] = norm * legendre[p]
-                    x2[p] = norm * slope[p]
-                continue
-            z0, z1, z2 = dy[0, middle - m], dy[1, middle - m], dy[2, middle - m]
-            minus = y[middle - m]
-            times_m = norm * m
-            for p in range(n):
-                f = norm * legendre[p]
-                g = norm * slope[p]
-                f_m = times_m * legendre[p]
-                plus[p] = f * cosine[p]
-                minus[p] = f * sine[p]
-                x0[p] = f_m * before[p]
-                x1[p] = -f_m * behind[p]
-                x2[p] = g * cosine[p]
-                z0[p] = f_m * behind[p]
-                z1[p] = f_m * before[p]
-                z2[p] = g * sine[p]
+def _ladder(order, m):
+    """Return what Lambda couples m and m + 1 with, halved."""
+    f = 0.5 if m else np.sqrt(0.5)
+    return f * np.sqrt((order - m) * (order + m + 1.0))
+
+
+@njit(**OPTIONS)
+def turned(w, at, n_l, out, size):
+    """Write w, and Lambda^T w for x, y and z, to out (M, 4, len(size)).
+
+    Rows w_m, m = 0 ... M - 1, stand in an array from a place on, and belong to the
+    harmonics Y_m. With Lambda = r x grad, (Lambda Y)_m = sum_m' Lambda_mm' Y_m', and
+    sum_m w_m (Lambda Y)_m = sum_m (Lambda^T w)_m Y_m. These are i times the operators
+    of angular momentum.
+    """
+    n = len(size)
+    zero = filled(0.0, size)
+    for order in range(n_l):
+        middle = order * order + order
+        for m in range(order + 1):
+            c = load(w, at + (middle + m) * n, size)
+            s = load(w, at + (middle - m) * n, size)
+            cx, cy, sx, sy = zero, zero, zero, zero
+            if m < order:
+                f = _ladder(order, m)
+                up_c = load(w, at + (middle + m + 1) * n, size)
+                up_s = load(w, at + (middle - m - 1) * n, size)
+                cx -= f * up_s
+                cy += f * up_c
+                sx += f * up_c
+                sy += f * up_s
+            if m > 0:
+                f = _ladder(order, m - 1)
+                down_c = load(w, at + (middle + m - 1) * n, size)
+                cy -= f * down_c
+                sx += f * down_c
+            if m > 1:
+                down_s = load(w, at + (middle - m + 1) * n, size)
+                cx -= f * down_s
+                sy -= f * down_s
+            to = 4 * n * (middle - m)
+            if m > 0:
+                store(out, to, s)
+                store(out, to + n, sx)
+                store(out, to + 2 * n, sy)
+                store(out, to + 3 * n, -float(m) * c)
+            to = 4 * n * (middle + m)
+            store(out, to, c)
+            store(out, to + n, cx)
+            store(out, to + 2 * n, cy)
+            store(out, to + 3 * n, float(m) * s)
 
 
 @njit(**OPTIONS)

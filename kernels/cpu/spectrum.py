@@ -3,191 +3,181 @@
 import numpy as np
 from numba import njit
 
+from otf.kernels.cpu.lanes import filled, load, size_of, store
 from otf.kernels.cpu.pairs import OPTIONS
 
 SQRT2 = np.sqrt(2.0)
 
 
 @njit(**OPTIONS)
-def _channels(c, flat):
-    """Copy c (S, M, N) to flat (M, S N)."""
-    n_max = c.shape[2]
-    for s in range(c.shape[0]):
-        for m in range(c.shape[1]):
-            for n in range(n_max):
-                flat[m, s * n_max + n] = c[s, m, n]
-
-
-@njit(**OPTIONS)
-def _spectrum_full(c, weights, out):
-    n_a = c.shape[1] * c.shape[3]
-    flat = np.empty((c.shape[2], n_a))
-    sums = np.empty(n_a)
+def _spectrum_full(c, weights, size, out):
+    n_species, n_m, n_max = c.shape[1], c.shape[2], len(size)
+    n_l, n_a, n_q = len(weights), n_species * n_max, out.shape[1]
     for i in range(len(c)):
-        _channels(c[i], flat)
-        q = 0
-        for order in range(len(weights)):
-            for a in range(n_a):
-                sums[a:] = 0.0
-                for m in range(order * order, (order + 1) * (order + 1)):
-                    x = flat[m, a]
-                    for b in range(a, n_a):
-                        sums[b] += x * flat[m, b]
-                out[i, q] = weights[order] * sums[a]
-                q += 1
-                for b in range(a + 1, n_a):
-                    out[i, q] = SQRT2 * weights[order] * sums[b]
-                    q += 1
+        # Backward: a row of all b, written from b = a on, has what stands before it
+        # at places that are written later.
+        q = (i + 1) * n_q
+        for order in range(n_l - 1, -1, -1):
+            f = SQRT2 * weights[order]
+            for a in range(n_a - 1, -1, -1):
+                q -= n_a - a
+                own, n = divmod(a, n_max)
+                for other in range(n_species - 1, own - 1, -1):
+                    row = filled(0.0, size)
+                    for m in range(order * order, (order + 1) * (order + 1)):
+                        at = ((i * n_species + other) * n_m + m) * n_max
+                        row += c[i, own, m, n] * load(c, at, size)
+                    store(out, q - a + other * n_max, f * row)
+                out[i, q - i * n_q] /= SQRT2
 
 
 def spectrum_full(c, weights):
     n_a = c.shape[1] * c.shape[3]
     out = np.empty((len(c), len(weights) * n_a * (n_a + 1) // 2))
-    _spectrum_full(c, weights, out)
+    _spectrum_full(np.ascontiguousarray(c), weights, size_of(c.shape[3]), out)
     return out
 
 
 @njit(**OPTIONS)
-def _adjoint_full(c, weights, gradient, out):
-    n_max = c.shape[3]
-    n_a = c.shape[1] * n_max
-    flat = np.empty((c.shape[2], n_a))
-    result = np.empty((c.shape[2], n_a))
+def _unfold(gradient, weight, at, square):
+    """Write dU/dX of one order to a symmetric matrix; return where the next begins."""
+    for a in range(len(square)):
+        square[a, a] = 2.0 * weight * gradient[at]
+        at += 1
+        for b in range(a + 1, len(square)):
+            square[a, b] = square[b, a] = SQRT2 * weight * gradient[at]
+            at += 1
+    return at
+
+
+@njit(**OPTIONS)
+def _adjoint_full(c, weights, gradient, size, out):
+    n_species, n_m, n_max = c.shape[1], c.shape[2], len(size)
+    n_a = n_species * n_max
+    square = np.empty((n_a, n_a))
     for i in range(len(c)):
-        _channels(c[i], flat)
-        result[:] = 0.0
         q = 0
         for order in range(len(weights)):
-            for a in range(n_a):
-                f = 2.0 * weights[order] * gradient[i, q]
-                g = SQRT2 * weights[order]
-                for m in range(order * order, (order + 1) * (order + 1)):
-                    x = flat[m, a]
-                    s = 0.0
-                    for b in range(a + 1, n_a):
-                        z = g * gradient[i, q + b - a]
-                        s += z * flat[m, b]
-                        result[m, b] += z * x
-                    result[m, a] += s + f * x
-                q += n_a - a
-        for s in range(c.shape[1]):
-            for m in range(c.shape[2]):
-                for n in range(n_max):
-                    out[i, s, m, n] = result[m, s * n_max + n]
+            q = _unfold(gradient[i], weights[order], q, square)
+            for m in range(order * order, (order + 1) * (order + 1)):
+                for other in range(n_species):
+                    row = filled(0.0, size)
+                    for own in range(n_species):
+                        for n in range(n_max):
+                            at = (own * n_max + n) * n_a + other * n_max
+                            row += c[i, own, m, n] * load(square, at, size)
+                    store(out, ((i * n_species + other) * n_m + m) * n_max, row)
 
 
 def adjoint_full(c, weights, gradient):
-    out = np.empty_like(c)
-    _adjoint_full(c, weights, gradient, out)
+    out = np.empty(c.shape)
+    c = np.ascontiguousarray(c)
+    _adjoint_full(c, weights, gradient, size_of(c.shape[3]), out)
     return out
 
 
 @njit(**OPTIONS)
-def _jacobian_full(owner, c, weights, species, derivatives, out):
-    n_max = c.shape[3]
-    n_a = c.shape[1] * n_max
-    low, high = species * n_max, (species + 1) * n_max
-    flat = np.empty((c.shape[2], n_a))
-    sums = np.empty((n_max, n_a))  # sum_m dc_ma c_mb
-    last = -1
+def _jacobian_full(owner, c, weights, species, derivatives, size, out):
+    n_species, n_m, n_max = c.shape[1], c.shape[2], len(size)
+    n_l, n_a, n_q = len(weights), n_species * n_max, out.shape[1]
     for r in range(len(owner)):
-        if owner[r] != last:
-            last = owner[r]
-            _channels(c[last], flat)
-        d = derivatives[r]
-        row = out[r]
-        q = 0
-        for order in range(len(weights)):
-            sums[:] = 0.0
-            for m in range(order * order, (order + 1) * (order + 1)):
-                for a in range(n_max):
-                    x = d[m, a]
-                    for b in range(n_a):
-                        sums[a, b] += x * flat[m, b]
-            f = weights[order]
-            g = SQRT2 * weights[order]
-            for a in range(n_a):
-                inside = low <= a < high
-                row[q] = 2.0 * f * sums[a - low, a] if inside else 0.0
-                q += 1
-                for b in range(a + 1, n_a):
-                    x = sums[a - low, b] if inside else 0.0
-                    if low <= b < high:
-                        x += sums[b - low, a]
-                    row[q] = g * x
-                    q += 1
+        i = owner[r]
+        q = (r + 1) * n_q  # backward, as the spectrum
+        for order in range(n_l - 1, -1, -1):
+            f = SQRT2 * weights[order]
+            for a in range(n_a - 1, -1, -1):
+                q -= n_a - a
+                own, n = divmod(a, n_max)
+                for other in range(n_species - 1, own - 1, -1):
+                    row = filled(0.0, size)
+                    for m in range(order * order, (order + 1) * (order + 1)):
+                        if own == species:
+                            at = ((i * n_species + other) * n_m + m) * n_max
+                            row += derivatives[r, m, n] * load(c, at, size)
+                        if other == species:
+                            at = (r * n_m + m) * n_max
+                            row += c[i, own, m, n] * load(derivatives, at, size)
+                    store(out, q - a + other * n_max, f * row)
+                out[r, q - r * n_q] /= SQRT2
 
 
 def jacobian_full(owner, c, weights, species, derivatives):
     n_a = c.shape[1] * c.shape[3]
     out = np.empty((len(owner), len(weights) * n_a * (n_a + 1) // 2))
-    _jacobian_full(owner, c, weights, species, derivatives, out)
+    c, derivatives = np.ascontiguousarray(c), np.ascontiguousarray(derivatives)
+    _jacobian_full(owner, c, weights, species, derivatives, size_of(c.shape[3]), out)
     return out
 
 
 @njit(**OPTIONS)
-def _add_species(c, total):
-    """Write the sum of c (S, M, N) over species to total (M, N)."""
-    total[:] = 0.0
-    for s in range(c.shape[0]):
-        for m in range(c.shape[1]):
-            for n in range(c.shape[2]):
-                total[m, n] += c[s, m, n]
+def _add_species(c, i, size, total):
+    """Write the sum of c[i] (S, M, N) over species to total (M, N)."""
+    n_species, n_m, n_max = c.shape[1], c.shape[2], len(size)
+    for m in range(n_m):
+        row = filled(0.0, size)
+        for s in range(n_species):
+            row += load(c, ((i * n_species + s) * n_m + m) * n_max, size)
+        store(total, m * n_max, row)
 
 
 @njit(**OPTIONS)
-def _spectrum_reduced(c, weights, out):
-    n_species, n_m, n_max = c.shape[1:]
+def _spectrum_reduced(c, weights, size, out):
+    n_species, n_m, n_max = c.shape[1], c.shape[2], len(size)
     total = np.empty((n_m, n_max))
+    q = 0
     for i in range(len(c)):
-        _add_species(c[i], total)
-        q = 0
+        _add_species(c, i, size, total)
         for order in range(len(weights)):
             for s in range(n_species):
                 for n in range(n_max):
-                    out[i, q : q + n_max] = 0.0
+                    row = filled(0.0, size)
                     for m in range(order * order, (order + 1) * (order + 1)):
-                        x = weights[order] * c[i, s, m, n]
-                        for b in range(n_max):
-                            out[i, q + b] += x * total[m, b]
+                        row += c[i, s, m, n] * load(total, m * n_max, size)
+                    store(out, q, weights[order] * row)
                     q += n_max
 
 
 def spectrum_reduced(c, weights):
     _, n_species, _, n_max = c.shape
     out = np.empty((len(c), len(weights) * n_species * n_max * n_max))
-    _spectrum_reduced(c, weights, out)
+    _spectrum_reduced(np.ascontiguousarray(c), weights, size_of(n_max), out)
     return out
 
 
 @njit(**OPTIONS)
-def _adjoint_reduced(c, weights, gradient, out):
-    n_species, n_m, n_max = c.shape[1:]
+def _adjoint_reduced(c, weights, gradient, size, out):
+    n_species, n_m, n_max = c.shape[1], c.shape[2], len(size)
     total = np.empty((n_m, n_max))
     shared = np.empty((n_m, n_max))
+    block = np.empty((n_max, n_max))
+    mirror = np.empty((n_max, n_max))
     for i in range(len(c)):
-        _add_species(c[i], total)
+        _add_species(c, i, size, total)
         shared[:] = 0.0
         q = 0
         for order in range(len(weights)):
             for s in range(n_species):
                 for n in range(n_max):
-                    for m in range(order * order, (order + 1) * (order + 1)):
-                        x = c[i, s, m, n]
-                        z = 0.0
-                        for b in range(n_max):
-                            g = weights[order] * gradient[i, q + b]
-                            z += g * total[m, b]
-                            shared[m, b] += g * x
-                        out[i, s, m, n] = z
-                    q += n_max
+                    for b in range(n_max):
+                        block[n, b] = mirror[b, n] = weights[order] * gradient[i, q]
+                        q += 1
+                for m in range(order * order, (order + 1) * (order + 1)):
+                    own = filled(0.0, size)
+                    row = load(shared, m * n_max, size)
+                    for n in range(n_max):
+                        own += total[m, n] * load(mirror, n * n_max, size)
+                        row += c[i, s, m, n] * load(block, n * n_max, size)
+                    store(shared, m * n_max, row)
+                    store(out, ((i * n_species + s) * n_m + m) * n_max, own)
         for s in range(n_species):
             for m in range(n_m):
-                for n in range(n_max):
-                    out[i, s, m, n] += shared[m, n]
+                at = ((i * n_species + s) * n_m + m) * n_max
+                row = load(out, at, size) + load(shared, m * n_max, size)
+                store(out, at, row)
 
 
 def adjoint_reduced(c, weights, gradient):
-    out = np.empty_like(c)
-    _adjoint_reduced(c, weights, gradient, out)
+    out = np.empty(c.shape)
+    c = np.ascontiguousarray(c)
+    _adjoint_reduced(c, weights, gradient, size_of(c.shape[3]), out)
     return out
