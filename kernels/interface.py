@@ -247,14 +247,15 @@ class Kernels(Protocol):
         ...
 
     def row_squares(self, rows: Array) -> Array:
-        """Return the squared norm of every row of (n, m), (n,)."""
+        """Return the squared norm of every row of (n, m), (n,) in double precision."""
         ...
 
     def triangle_product(self, rows: Array, matrix: Array, lower: bool) -> Array:
         """Return rows (n, m) times the transpose of a triangle, (n, m).
 
         ``matrix`` (m, m) is the lower or the upper triangle; the rest is not looked at,
-        or zero.
+        or zero. Both are in double or both in single precision; on a GPU the product is
+        in double.
         """
         ...
 

@@ -322,7 +322,7 @@ def weighted_power(k, weights, exponent):
 
 
 def row_squares(rows):
-    return (rows**2).sum(axis=1)
+    return (rows.astype(np.float64) ** 2).sum(axis=1)
 
 
 def triangle_product(rows, matrix, lower):

@@ -591,6 +591,21 @@ def test_screen_bounds_the_spilling_from_above():
     assert np.all(cheap.local > 0.5 * full.local)
 
 
+@pytest.mark.parametrize("rattle", [0.001, 0.05, 0.3])
+def test_single_precision_hardly_changes_what_the_screen_says(rattle):
+    m = model(screen_references=10)
+    m.extend(frames(8))
+    m.fit_weights()
+    single = m.fitted.coarse
+    double = replace(single, precision=np.float64)
+    env = m.describe(frames(1, seed=3, rattle=rattle)[0][0])
+    one, other = single.measure(env), double.measure(env)
+    assert single.precision is np.float32
+    assert not np.array_equal(one.local, other.local)
+    np.testing.assert_allclose(one.local, other.local, rtol=5e-3)
+    np.testing.assert_allclose(one.spilling, other.spilling, atol=1e-5)
+
+
 def test_screen_on_all_references_is_the_full_measure(learned):
     env = learned.describe(frames(1, seed=3)[0][0])
     one, other = learned.screen(env), learned.local_uncertainty(env)

@@ -20,7 +20,7 @@ from otf.models.bayesian_linear import BayesianLinear, Fitted, ModelOptions
 from otf.models.composition import ElementEnergies
 from otf.models.covariance import covariance_named
 from otf.models.evidence import PrecisionBounds
-from otf.models.gauge import Gauge
+from otf.models.gauge import Gauge, precision_of
 from otf.models.interface import KINDS, FitReport, PerKind, RowNoise, RowWeights
 from otf.models.kernel_ridge import KernelRidge
 from otf.models.posterior import KernelPosterior
@@ -92,15 +92,17 @@ def posterior_from_arrays(
     """
     descriptor = descriptor or _descriptor_from_arrays(_take(arrays, "descriptor"))
     s_w = float(arrays["prior_precision"])
+    basis, coarse = (
+        _basis_from_arrays(_take(arrays, name)) for name in ("basis", "coarse_basis")
+    )
     return KernelPosterior(
         descriptor=descriptor,
-        gauge=Gauge(
-            _basis_from_arrays(_take(arrays, "basis")), _floats(arrays["root"]), s_w
-        ),
+        gauge=Gauge(basis, _floats(arrays["root"]), s_w),
         coarse=Gauge(
-            _basis_from_arrays(_take(arrays, "coarse_basis")),
+            coarse,
             _floats(arrays["coarse_root"]),
             s_w,
+            precision_of(coarse, basis),
         ),
         weights=_floats(arrays["weights"]),
         elements=ElementEnergies(
