@@ -265,7 +265,7 @@ def own_trace(model, c, velocities, masses):
     prediction = potential.predict([c], step=0)[0]
     rows = [(prediction.energy, prediction.energy + state.kinetic_energy)]
     for _ in range(N_STEPS):
-        state, prediction = verlet.step(state, prediction.forces, potential, None)
+        state, prediction = verlet.step(state, prediction, potential, None)
         rows.append((prediction.energy, prediction.energy + state.kinetic_energy))
     return np.array(rows)
 

@@ -119,11 +119,10 @@ def here(model, c: Configuration, n_steps: int) -> Times:
         VelocityVerlet(Motion(timestep=FS)),
         ProductionPotential(model, check_interval=10**9, stop=False),
     )
-    forces = model.predict(c).forces
+    prediction = model.predict(c)
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(n_steps):
-        state, prediction = verlet.step(state, forces, potential, None)
-        forces = prediction.forces
+        state, prediction = verlet.step(state, prediction, potential, None)
     return Times(time.perf_counter() - wall, time.process_time() - cpu)
 
 
