@@ -29,9 +29,8 @@ class Known:
     def force_uncertainty(self, configuration, environments=None, atoms=None):
         self.asked.append(None if atoms is None else atoms.tolist())
         chosen = np.arange(len(self.forces)) if atoms is None else atoms
-        return Uncertainty(
-            self.local, 0.0 * self.local, self.forces[chosen], 0.1, np.zeros(6)
-        )
+        local = self.local[chosen]
+        return Uncertainty(local, 0.0 * local, self.forces[chosen], 0.1, np.zeros(6))
 
 
 class Unchanged(Calibration):
@@ -82,6 +81,21 @@ def test_the_atoms_that_know_least_are_enough_where_their_errors_are_small(rng):
     # The screen has learned from them, and is content for a while.
     assert not judge.screen.flags(screen, step=2, since_label=100)
     assert judge.screen.expects(screen) == pytest.approx(local.max())
+
+
+def test_what_is_known_of_the_other_atoms_is_what_the_screen_says(rng):
+    local = rng.uniform(0.1, 0.2, 64)
+    judge = judge_of(Known(local, local))
+    c = Configuration(np.full(64, 14), np.zeros((64, 3)), np.eye(3), np.ones(3, bool))
+    screen = Uncertainty(1.3 * local, np.full(64, 1e-3))
+    found = judge.uncertainty(c, screen, step=1, since_label=100)
+    few = np.argsort(local)[-16:]
+    others = np.delete(np.arange(64), few)
+    assert found.local[few].tolist() == local[few].tolist()
+    assert found.spilling[few].max() == 0.0
+    expected = np.minimum(1.3 * local, local.max())
+    assert found.local[others].tolist() == expected[others].tolist()
+    assert found.spilling[others].tolist() == [1e-3] * 48
 
 
 @pytest.mark.parametrize("of_few", [0.31, 5.0])

@@ -384,7 +384,8 @@ def test_force_deviations_of_some_atoms_are_those_of_all(learned):
     np.testing.assert_allclose(few.forces, whole.forces[some], rtol=1e-8)
     np.testing.assert_allclose(few.stress, whole.stress, rtol=1e-8)
     assert few.energy == pytest.approx(whole.energy)
-    assert len(few.local) == len(few.spilling) == c.n_atoms
+    np.testing.assert_allclose(few.local, whole.local[some], rtol=1e-8)
+    np.testing.assert_allclose(few.spilling, whole.spilling[some], atol=1e-10)
 
 
 def test_force_deviation_does_not_depend_on_the_axes(learned):

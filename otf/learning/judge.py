@@ -95,33 +95,50 @@ class Judge:
         flags = self.screen.flags
         if not flags(screen, step=step, since_label=since_label):
             return replace(screen, error=self.screen.expects(screen))
-        environments = self.model.describe(c)
+        known, environments = screen, self.model.describe(c)
         if screen.spilling.max(initial=0.0) > self.rules.max_spilling:
             # It is an upper bound, and not seldom a loose one.
-            full = self.model.local_uncertainty(environments)
-            if not flags(full, step=step, since_label=since_label):
-                return replace(full, error=self.screen.expects(screen))
+            known = self.model.local_uncertainty(environments)
+            if not flags(known, step=step, since_label=since_label):
+                return replace(known, error=self.screen.expects(screen))
         if c.n_atoms <= FEW:
             return self.exact(c, environments)
         near, few = NEAR * self.policy.threshold, _least_known(c, screen)
         if self.screen.expects(screen) < near:
-            known = self._exact_of(c, environments, few)
-            if known.error is not None and known.error < near:
-                return known
+            of_few = self._exact_of(c, environments, few, known)
+            if of_few.error is not None and of_few.error < near:
+                return of_few
         exact = self.exact(c, environments)
         if exact.forces is not None and exact.errors is not None:
-            of_few = self._errors(c.numbers[few], exact.forces[few]).max()
-            self.screen.learn_few(float(of_few), float(exact.errors.max()))
+            largest = self._errors(c.numbers[few], exact.forces[few]).max()
+            self.screen.learn_few(float(largest), float(exact.errors.max()))
         return exact
 
     def _exact_of(
-        self, c: Configuration, environments: Environments, few: IntArray
+        self,
+        c: Configuration,
+        environments: Environments,
+        few: IntArray,
+        known: Uncertainty,
     ) -> Uncertainty:
-        """Return exact measures with the e some atoms (k,) let one expect of all."""
+        """Return exact measures with the e some atoms (k,) let one expect of all.
+
+        They are those that know least: of the others ``known`` is what is known, and
+        their deviations are no larger.
+        """
         exact = self.model.force_uncertainty(c, environments, few)
         assert exact.forces is not None
         errors = self._errors(c.numbers[few], exact.forces) * self.screen.all_over_few
-        return replace(exact, forces=None, error=self._error(errors, exact))
+        local = np.minimum(known.local, exact.local.max())
+        spilling = known.spilling.copy()
+        local[few], spilling[few] = exact.local, exact.spilling
+        return replace(
+            exact,
+            local=local,
+            spilling=spilling,
+            forces=None,
+            error=self._error(errors, exact),
+        )
 
     def exact(
         self, c: Configuration, environments: Environments | None = None

@@ -17,7 +17,7 @@ from otf.models.sparsify import pivoted_cholesky
 from otf.potential import Uncertainty
 
 if TYPE_CHECKING:
-    from otf.configuration import FloatArray
+    from otf.configuration import FloatArray, IntArray
     from otf.descriptors.interface import Environments
     from otf.kernels import Backend
 
@@ -58,13 +58,20 @@ class Gauge:
         """Return the same, for covariances in arrays of a backend."""
         return replace(self, backend=backend)
 
-    def measure(self, environments: Environments) -> Uncertainty:
-        """Return deviations (eV) of every atom's own energy, and spilling."""
+    def measure(
+        self, environments: Environments, atoms: IntArray | None = None
+    ) -> Uncertainty:
+        """Return deviations (eV) of the own energies of atoms, and their spilling.
+
+        ``atoms`` (k,) are those asked for, by default all.
+        """
         references = self.basis.references
-        atoms = references.like(environments)
-        local, share = np.zeros(atoms.n_references), np.zeros(atoms.n_references)
-        for species, rows in atoms.rows_by_species():
-            part = atoms.subset(rows)
+        asked = references.like(environments)
+        if atoms is not None:
+            asked = asked.subset(atoms)
+        local, share = np.zeros(asked.n_references), np.zeros(asked.n_references)
+        for species, rows in asked.rows_by_species():
+            part = asked.subset(rows)
             kernel = references.of_species(species).kernel(part)
             local[rows], share[rows] = self.of_kernel(kernel, part.diagonal, species)
         return Uncertainty(local=local, spilling=share)

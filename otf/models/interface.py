@@ -147,7 +147,7 @@ class Model(Protocol):
         """Return deviations of energy, forces and stress as well.
 
         ``atoms`` (k,) are those whose forces are asked for, by default all n: what is
-        returned of forces is (k,).
+        returned of atoms is (k,).
         """
         ...
 
