@@ -553,7 +553,7 @@ def test_no_emulated_kernel_leaves_its_arrays(emulated):
     ("name", "old", "new"),
     [
         ("softened", "directions[blockIdx.x * n_features + k]", "directions[k * 9999]"),
-        ("expand", "real sums[PER_THREAD];", "real sums[PER_THREAD - 1];"),
+        ("expand", "real sums[PER_THREAD]", "real sums[PER_THREAD - 1]"),
         ("expand", "real y[TILE]", "real y[TILE / 8]"),
     ],
 )
@@ -566,6 +566,8 @@ change = lambda source: source.replace({old!r}, {new!r})
 emulator = Emulator(Path({str(tmp_path)!r}), change=change, options=EMULATOR_OPTIONS)
 outcome(GpuKernels(emulator), {name!r}, CASES[{name!r}](System(1)))
 """
+    sources = Path(__file__).parents[1].glob("kernels/gpu/*.cu")
+    assert any(old in source.read_text() for source in sources)
     done = sanitized("-c", script)
     assert done.returncode != 0
     assert "AddressSanitizer" in done.stderr
