@@ -142,3 +142,24 @@ def test_an_atom_beyond_the_spread_seen_counts_in_proportion():
         sigma[0] = 0.01 * ratio
         e.append(law.errors(sigma)[0])
     assert e[1] == pytest.approx(10 * e[0], rel=1e-4)
+
+
+def test_what_is_zero_by_symmetry_has_no_part_in_the_law():
+    rng = np.random.default_rng(12)
+    frames = [liquid(rng, slope=0.5) for _ in range(20)]
+    zeros = 1e-16 * rng.random((2, 20, 100))
+    with_zeros = [
+        (
+            np.append(numbers, np.full(100, 14)),
+            np.concatenate([errors, np.repeat(zeros[0, k, :, None], 3, axis=1)]),
+            np.append(sigma, zeros[1, k]),
+            audit,
+        )
+        for k, (numbers, errors, sigma, audit) in enumerate(frames)
+    ]
+    law, same = filled(frames).law(14), filled(with_zeros).law(14)
+    assert same == law
+    sigma = frames[0][2]
+    found = law.errors(np.append(sigma, zeros[1, 0]))
+    np.testing.assert_array_equal(found[: len(sigma)], law.errors(sigma))
+    assert found[len(sigma) :].max() < 1e-6 * found.max()

@@ -11,8 +11,14 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otf.configuration import FloatArray, IntArray
+    from otf.configuration import BoolArray, FloatArray, IntArray
     from otf.potential import Arrays
+
+
+# Of the largest deviation of a frame: what is smaller is zero by symmetry, and the rest
+# is rounding. In a strained crystal half the components of the stress are so, and they
+# would pull the geometric mean down to nothing.
+SYMMETRIC = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +41,9 @@ class _Frame:
 class Law:
     """From the deviations of the atoms of one species in a frame to their errors.
 
-    e_i = q s (sigma_i/s)^p, s the geometric mean of the sigma_i of the frame. Beyond
-    the largest sigma_i/s that was ever seen beside its error nothing is known, and e_i
-    goes on in proportion to sigma_i.
+    e_i = q s (sigma_i/s)^p, s the geometric mean of the sigma_i of the frame that are
+    not zero by symmetry. Beyond the largest sigma_i/s that was ever seen beside its
+    error nothing is known, and e_i goes on in proportion to sigma_i.
 
     Attributes
     ----------
@@ -130,7 +136,7 @@ class Calibration:
         audit
             Whether the frame was chosen by the clock and not by the decision.
         """
-        known = np.isfinite(errors) & (deviations > 0)[:, None]
+        known = np.isfinite(errors) & _is_there(deviations)[:, None]
         atom = np.nonzero(known)[0]
         weight = self.audit_weight if audit else 1.0
         self._frames.append(
@@ -217,9 +223,15 @@ class Calibration:
         self._laws = {}
 
 
+def _is_there(deviations: FloatArray) -> BoolArray:
+    """Return (n,), False where symmetry leaves no deviation."""
+    found: BoolArray = deviations > SYMMETRIC * deviations.max(initial=0.0)
+    return found
+
+
 def _geometric_mean(deviations: FloatArray) -> float:
-    """Return exp <log sigma> over what is positive, 1 without anything."""
-    positive = deviations[deviations > 0]
+    """Return exp <log sigma> over what is not zero, 1 without anything."""
+    positive = deviations[_is_there(deviations)]
     return float(np.exp(np.log(positive).mean())) if positive.size else 1.0
 
 
