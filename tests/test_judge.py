@@ -26,7 +26,9 @@ class Known:
     def describe(self, configuration):
         return None
 
-    def force_uncertainty(self, configuration, environments=None, atoms=None):
+    def force_uncertainty(
+        self, configuration, environments=None, atoms=None, *, with_stress=True
+    ):
         self.asked.append(None if atoms is None else atoms.tolist())
         chosen = np.arange(len(self.forces)) if atoms is None else atoms
         local = self.local[chosen]

@@ -384,6 +384,9 @@ def test_force_deviations_of_some_atoms_are_those_of_all(learned):
     np.testing.assert_allclose(few.forces, whole.forces[some], rtol=1e-8)
     np.testing.assert_allclose(few.stress, whole.stress, rtol=1e-8)
     assert few.energy == pytest.approx(whole.energy)
+    alone = learned.force_uncertainty(c, atoms=some, with_stress=False)
+    np.testing.assert_allclose(alone.forces, whole.forces[some], rtol=1e-8)
+    assert alone.stress is None
     np.testing.assert_allclose(few.local, whole.local[some], rtol=1e-8)
     np.testing.assert_allclose(few.spilling, whole.spilling[some], atol=1e-10)
 

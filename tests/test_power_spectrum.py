@@ -475,6 +475,11 @@ def test_rows_of_some_atoms_are_those_of_all(system, form):
         expected = rows[some].reshape(-1, m)
         np.testing.assert_allclose(few, expected, rtol=0, atol=1e-11 * scale)
         close(same, strain)
+        alone, none = d.gradient_rows(
+            e, references, kinds, alpha, gamma, some, by_strain=False
+        )
+        np.testing.assert_allclose(alone, expected, rtol=0, atol=1e-11 * scale)
+        assert none.shape == (0, m)
 
 
 def test_both_devices_describe_and_differentiate_alike(system, form):

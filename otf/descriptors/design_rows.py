@@ -140,6 +140,9 @@ class RowMaker:
     place
         (n,) where the rows of every atom are, in threes. Atoms of one place are summed
         up, but not what they do to each other.
+    hidden
+        Place whose rows, like those of the strain, nobody wants: pairs within it are
+        left out. None where all are wanted.
     """
 
     def __init__(
@@ -149,9 +152,12 @@ class RowMaker:
         own_gradient: FloatArray,
         references: FloatArray,
         place: IntArray,
+        *,
+        hidden: int | None = None,
     ) -> None:
         self._parts = parts
         self._place = place
+        self._hidden = hidden
         self._geometry = geometry
         self._own_gradient = own_gradient
         n_two = 0 if parts.two is None else parts.n_species * parts.two.values.shape[3]
@@ -270,6 +276,10 @@ class RowMaker:
         owner = np.repeat(
             np.arange(len(centres)), pairs.first[centres + 1] - pairs.first[centres]
         )
+        if self._hidden is not None:
+            ends = self._place[centres][owner], self._place[pairs.neighbor[index]]
+            seen = (ends[0] != self._hidden) | (ends[1] != self._hidden)
+            index, owner = index[seen], owner[seen]
         # Pairs of one place follow each other.
         order = np.lexsort((self._place[pairs.neighbor[index]], owner))
         index = index[order]

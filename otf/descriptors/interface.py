@@ -105,6 +105,8 @@ class Descriptor(Protocol):
         alpha: FloatArray,
         gamma: FloatArray,
         atoms: IntArray | None = None,
+        *,
+        by_strain: bool = True,
     ) -> tuple[FloatArray, FloatArray]:
         """Return derivatives of many functions U_B at once: rows of a design matrix.
 
@@ -121,11 +123,13 @@ class Descriptor(Protocol):
             (n, m); entries of unequal species are ignored.
         atoms
             (k,) whose positions are derived by, different ones; by default all n.
+        by_strain
+            Whether rows of the strain are wanted; those of few atoms alone cost less.
 
         Returns
         -------
         force_rows : (3 k, m), minus the derivative by the positions, atom-major
-        strain_rows : (6, m), derivative by strain, Voigt
+        strain_rows : (6, m), derivative by strain, Voigt; (0, m) where not wanted
         """
         ...
 

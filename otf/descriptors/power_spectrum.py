@@ -262,6 +262,8 @@ class PowerSpectrum:
         alpha: FloatArray,
         gamma: FloatArray,
         atoms: IntArray | None = None,
+        *,
+        by_strain: bool = True,
     ) -> tuple[FloatArray, FloatArray]:
         """Return derivatives of many functions U_B at once (see the protocol).
 
@@ -290,13 +292,14 @@ class PowerSpectrum:
                 geometry.own_gradient,
                 references[columns],
                 place,
+                hidden=None if by_strain else len(wanted),
             )
             part = rows if len(columns) == m else np.zeros((len(rows), len(columns)))
             at = np.ix_(centres, columns)
             maker.add(centres, alpha[at], gamma[at], part)
             if part is not rows:
                 rows[:, columns] = part
-        return rows[:n_rows], rows[n_rows + 3 :]
+        return rows[:n_rows], rows[n_rows + 3 :] if by_strain else rows[:0]
 
     def scaled_to(self, configurations: Sequence[Configuration]) -> PowerSpectrum:
         """Return a copy whose parts have mean norms sqrt(beta) and sqrt(1 - beta).

@@ -126,7 +126,9 @@ class Judge:
         They are those that know least: of the others ``known`` is what is known, and
         their deviations are no larger.
         """
-        exact = self.model.force_uncertainty(c, environments, few)
+        exact = self.model.force_uncertainty(
+            c, environments, few, with_stress=self.stress.counts
+        )
         assert exact.forces is not None
         errors = self._errors(c.numbers[few], exact.forces) * self.screen.all_over_few
         local = np.minimum(known.local, exact.local.max())

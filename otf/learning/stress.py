@@ -50,6 +50,11 @@ class StressErrors:
         self._tolerance = tolerance
         self._calibration = Calibration()
 
+    @property
+    def counts(self) -> bool:
+        """Return whether the stress matters."""
+        return self._tolerance is not None
+
     def counted(self, deviations: FloatArray | None, policy: Policy) -> float:
         """Return what the error of a stress counts for in eV/angstrom; 0 if unknown.
 

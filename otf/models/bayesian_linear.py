@@ -206,12 +206,16 @@ class BayesianLinear:
         configuration: Configuration,
         environments: Environments | None = None,
         atoms: IntArray | None = None,
+        *,
+        with_stress: bool = True,
     ) -> Uncertainty:
         """Return exact posterior deviations of energy, forces and stress as well.
 
         ``atoms`` (k,) are those whose forces are asked for, by default all.
         """
-        return self.fitted.force_uncertainty(configuration, environments, atoms)
+        return self.fitted.force_uncertainty(
+            configuration, environments, atoms, with_stress=with_stress
+        )
 
     def spilling(self, environments: Environments) -> FloatArray:
         """Return the spilling against everything taken in so far, (n,)."""

@@ -35,7 +35,7 @@ class RawRows:
     ----------
     energy : (m,) of the total energy, eV
     forces : (3 n, m) atom-major, eV/angstrom; of some atoms where these were asked for
-    strain : (6, m) of the strain derivative, eV
+    strain : (6, m) of the strain derivative, eV; (0, m) where not asked for
     """
 
     energy: FloatArray
@@ -48,6 +48,8 @@ def raw_rows(
     references: References,
     environments: Environments,
     atoms: IntArray | None = None,
+    *,
+    by_strain: bool = True,
 ) -> RawRows:
     """Return the rows of one configuration for all references.
 
@@ -62,6 +64,7 @@ def raw_rows(
             slopes.alpha,
             slopes.gamma,
             atoms,
+            by_strain=by_strain,
         )
     return RawRows(slopes.value.sum(axis=0), forces, strain)
 

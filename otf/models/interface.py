@@ -143,6 +143,8 @@ class Model(Protocol):
         configuration: Configuration,
         environments: Environments | None = None,
         atoms: IntArray | None = None,
+        *,
+        with_stress: bool = True,
     ) -> Uncertainty:
         """Return deviations of energy, forces and stress as well.
 

@@ -404,11 +404,13 @@ class KernelPosterior:
         configuration: Configuration,
         environments: Environments | None = None,
         atoms: IntArray | None = None,
+        *,
+        with_stress: bool = True,
     ) -> Uncertainty:
         """Return the exact posterior deviations, without the noise of labels.
 
         ``atoms`` (k,) are those whose forces are asked for, by default all n: what is
-        returned of atoms is (k,).
+        returned of atoms is (k,). Of few, without the stress, they cost less.
 
         Notes
         -----
@@ -418,15 +420,23 @@ class KernelPosterior:
         if environments is None:
             environments = self.describe(configuration)
         here = self._on_host
-        raw = raw_rows(here.descriptor, self.references, environments, atoms)
+        raw = raw_rows(
+            here.descriptor,
+            self.references,
+            environments,
+            atoms,
+            by_strain=with_stress,
+        )
         # At once, for it is the reading of the triangle that takes the time.
-        rows = np.concatenate([raw.energy[None], raw.strain, raw.forces])
-        energy, strain, force = np.split(self.gauge.deviations(rows), [1, 7])
+        rows = np.concatenate([raw.energy[None], raw.forces, raw.strain])
+        energy, force, strain = np.split(
+            self.gauge.deviations(rows), [1, 1 + len(raw.forces)]
+        )
         return replace(
             here.gauge.measure(environments, atoms),
             forces=np.sqrt((force.reshape(-1, 3) ** 2).mean(axis=1)),
             energy=float(energy[0]),
-            stress=stress_of(strain, configuration),
+            stress=stress_of(strain, configuration) if with_stress else None,
         )
 
 
