@@ -340,8 +340,8 @@ class Kernels(Protocol):
         -------
         first : (c + 1,) the targets of the k-th centre are first[k] .. first[k + 1] - 1
         targets : (t,) for every centre the different neighbours other than itself
-        sums : (3 t + 6 c, k), for every centre 3 rows a target, the sum over its
-            images, then 6 rows, the strain derivative over all its pairs, Voigt
+        sums : (3 t + 6 c, k), 3 rows a target, the sum over its images; then 6 rows a
+            centre, the strain derivative over all its pairs, Voigt
         """
         ...
 
@@ -351,7 +351,7 @@ class Kernels(Protocol):
         """Return the derivatives of ``spectrum_full``, (r, q), along changes of c.
 
         Change number r, ``derivatives`` (r, M, N), is one of the coefficients of one
-        species of the atom owner[r]. Changes of an atom follow each other.
+        species of the atom owner[r].
         """
         ...
 
@@ -370,10 +370,10 @@ class Kernels(Protocol):
         """Add the part of some centres to rows (3 n + 6, b'), in place.
 
         ``product`` (3 t + 6 c, b) and ``own`` (3 t + 6 c, 1) are ordered as the sums of
-        ``merge_rows``; what is added for a centre k is alpha[k] product + gamma[k] own,
-        alpha and gamma (c, b), to the columns from ``column`` on. Rows are forces,
-        atom-major, hence minus on the targets and plus on the centre, and then the
-        strain derivative.
+        ``merge_rows``, and may end before those of the strain; what is added for a
+        centre k is alpha[k] product + gamma[k] own, alpha and gamma (c, b), to the
+        columns from ``column`` on. Rows are forces, atom-major, hence minus on the
+        targets and plus on the centre, and then the strain derivative.
         """
         ...
 

@@ -224,30 +224,31 @@ def add_forces(low, start, neighbor, vector, gradient, forces, strain):
 
 
 def merge_rows(centres, start, neighbor, vector, derivatives):
-    first, targets, sums = [0], [], [np.empty((0, derivatives.shape[2]))]
+    nothing = np.empty((0, derivatives.shape[2]))
+    first, targets, sums, strains = [0], [], [nothing], []
     for k, i in enumerate(centres):
         part = slice(start[k], start[k + 1])
         j, d = neighbor[part], derivatives[part]
         targets += np.unique(j[j != i]).tolist()
         sums += [d[j == t].sum(axis=0) for t in targets[first[-1] :]]
         w = np.einsum("pak,pb->abk", d, vector[part])
-        sums.append(np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT]))
+        strains.append(np.array([(w[a, b] + w[b, a]) / 2 for a, b in VOIGT]))
         first.append(len(targets))
-    return np.array(first), np.array(targets, dtype=np.int64), np.concatenate(sums)
+    rows = np.concatenate([*sums, *strains])
+    return np.array(first), np.array(targets, dtype=np.int64), rows
 
 
 def scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, column):
     columns = slice(column, column + product.shape[1])
-    row = 0
     for k, i in enumerate(centres):
-        size = 3 * (first[k + 1] - first[k])
-        part = slice(row, row + size + 6)
-        x = alpha[k] * product[part] + gamma[k] * own[part]
-        for t, j in enumerate(targets[first[k] : first[k + 1]]):
+        x = alpha[k] * product + gamma[k] * own
+        for t in range(first[k], first[k + 1]):
+            j = targets[t]
             rows[3 * j : 3 * j + 3, columns] -= x[3 * t : 3 * t + 3]
             rows[3 * i : 3 * i + 3, columns] += x[3 * t : 3 * t + 3]
-        rows[-6:, columns] += x[size:]
-        row += size + 6
+        strain = x[3 * len(targets) :]
+        if len(strain):
+            rows[-6:, columns] += strain[6 * k : 6 * k + 6]
 
 
 def jacobian_full(owner, c, weights, species, derivatives):

@@ -282,6 +282,16 @@ def test_an_emulated_kernel_equals_its_definition_in_any_order(
         assert all(np.array_equal(a, b) for a, b in zip(got, again, strict=True))
 
 
+def test_rows_without_strain_are_scattered_as_defined(emulated):
+    centres, first, targets, product, alpha, own, *rest = scatter_arguments(System(1))
+    n = 3 * len(targets)
+    arguments = centres, first, targets, product[:n], alpha, own[:n], *rest
+    check(
+        outcome(emulated(), "scatter_rows", arguments),
+        outcome(reference, "scatter_rows", arguments),
+    )
+
+
 SINGLE_PRECISION = (
     "expand",
     "add_pair_gradient",

@@ -32,7 +32,6 @@ def add_forces(low, start, neighbor, vector, gradient, forces, strain):
 @njit(**OPTIONS)
 def _merge_rows(centres, start, neighbor, vector, d, first, targets, sums):
     # pairs of a centre are sorted by neighbour: images of one atom follow each other
-    row = 0
     count = 0
     n_columns = d.shape[2]
     for i in range(len(centres)):
@@ -42,14 +41,15 @@ def _merge_rows(centres, start, neighbor, vector, d, first, targets, sums):
             if j != centres[i]:
                 if count == begin or targets[count - 1] != j:
                     targets[count] = j
-                    sums[row : row + 3] = 0.0
+                    sums[3 * count : 3 * count + 3] = 0.0
                     count += 1
-                    row += 3
                 for a in range(3):
-                    to = sums[row - 3 + a]
+                    to = sums[3 * (count - 1) + a]
                     for k in range(n_columns):
                         to[k] += d[p, a, k]
-        strain = sums[row : row + 6]
+        first[i + 1] = count
+    for i in range(len(centres)):
+        strain = sums[3 * count + 6 * i : 3 * count + 6 * (i + 1)]
         strain[:] = 0.0
         for p in range(start[i], start[i + 1]):
             v0, v1, v2 = vector[p, 0], vector[p, 1], vector[p, 2]
@@ -61,9 +61,7 @@ def _merge_rows(centres, start, neighbor, vector, d, first, targets, sums):
                 strain[3, k] += 0.5 * (g1 * v2 + g2 * v1)
                 strain[4, k] += 0.5 * (g0 * v2 + g2 * v0)
                 strain[5, k] += 0.5 * (g0 * v1 + g1 * v0)
-        row += 6
-        first[i + 1] = count
-    return row
+    return 3 * count + 6 * len(centres)
 
 
 def merge_rows(centres, start, neighbor, vector, derivatives):
@@ -80,29 +78,29 @@ def _scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, col
     n_columns = product.shape[1]
     columns = slice(column, column + n_columns)
     centre = np.empty((3, n_columns))
-    row = 0
+    n_targets = first[len(centres)]
+    with_strain = len(product) > 3 * n_targets
     for i in range(len(centres)):
         f, g = alpha[i], gamma[i]
         centre[:] = 0.0
         for t in range(first[i], first[i + 1]):
             for a in range(3):
                 there, here = rows[3 * targets[t] + a, columns], centre[a]
-                p, o = product[row], own[row, 0]
+                p, o = product[3 * t + a], own[3 * t + a, 0]
                 for k in range(n_columns):
                     x = f[k] * p[k] + g[k] * o
                     there[k] -= x
                     here[k] += x
-                row += 1
         for a in range(3):
             here = rows[3 * centres[i] + a, columns]
             for k in range(n_columns):
                 here[k] += centre[a, k]
-        for v in range(6):
+        for v in range(6 if with_strain else 0):
             to = rows[len(rows) - 6 + v, columns]
+            row = 3 * n_targets + 6 * i + v
             p, o = product[row], own[row, 0]
             for k in range(n_columns):
                 to[k] += f[k] * p[k] + g[k] * o
-            row += 1
 
 
 def scatter_rows(centres, first, targets, product, alpha, own, gamma, rows, column):

@@ -395,6 +395,7 @@ class GpuKernels:
             self._indices(targets),
             *(self._numbers(x) for x in (product, alpha, own, gamma)),
             n_columns,
+            len(product),
             self._changed(rows),
             *rows.shape,
             int(column),

@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_rows(
     const integer k = blockIdx.x, column = (integer)blockIdx.y * BLOCK + threadIdx.x;
     if (column >= n_columns)
         return;
-    double *to = sums + (3 * first[k] + 6 * k) * n_columns + column;
+    double *to = sums + 3 * first[k] * n_columns + column;
     double target[3] = {0.0}, strain[6] = {0.0};
     integer open = -1; // the neighbour whose images are being summed
     for (integer p = start[k]; p < start[k + 1]; p++) {
@@ -103,6 +103,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge_rows(
     }
     for (int a = 0; a < 3 && open >= 0; a++, to += n_columns)
         *to = target[a];
+    to = sums + (3 * first[gridDim.x] + 6 * k) * n_columns + column;
     for (int a = 0; a < 6; a++, to += n_columns)
         *to = strain[a];
 }
@@ -114,27 +115,31 @@ extern "C" __global__ void __launch_bounds__(BLOCK) scatter_rows(
     const integer *__restrict__ first, const integer *__restrict__ targets,
     const double *__restrict__ product, const double *__restrict__ alpha,
     const double *__restrict__ own, const double *__restrict__ gamma,
-    integer n_columns, double *__restrict__ rows, integer n_rows, integer width,
-    integer column)
+    integer n_columns, integer n_products, double *__restrict__ rows, integer n_rows,
+    integer width, integer column)
 {
     const integer here = (integer)blockIdx.x * BLOCK + threadIdx.x;
     if (here >= n_columns)
         return;
     double *out = rows + column + here;
-    integer row = 0;
+    const integer n_forces = 3 * first[n_centres];
+    const int n_strains = n_products > n_forces ? 6 : 0;
     for (integer k = 0; k < n_centres; k++) {
         const double f = alpha[k * n_columns + here], g = gamma[k * n_columns + here];
         double centre[3] = {0.0};
         for (integer t = first[k]; t < first[k + 1]; t++)
-            for (int a = 0; a < 3; a++, row++) {
+            for (int a = 0; a < 3; a++) {
+                const integer row = 3 * t + a;
                 const double x = f * product[row * n_columns + here] + g * own[row];
                 out[(3 * targets[t] + a) * width] -= x;
                 centre[a] += x;
             }
         for (int a = 0; a < 3; a++)
             out[(3 * centres[k] + a) * width] += centre[a];
-        for (int a = 0; a < 6; a++, row++)
+        for (int a = 0; a < n_strains; a++) {
+            const integer row = n_forces + 6 * k + a;
             out[(n_rows - 6 + a) * width]
                 += f * product[row * n_columns + here] + g * own[row];
+        }
     }
 }

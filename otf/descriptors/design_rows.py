@@ -21,7 +21,7 @@ import numpy as np
 from otf.threads import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from scipy.sparse import csr_array
 
@@ -108,7 +108,8 @@ class _Bundle(NamedTuple):
     Attributes
     ----------
     species : of the neighbours
-    first, targets : as of ``merge_rows``, places for atoms
+    first, targets : as of ``merge_rows``, places for atoms; rows r are as there, those
+        of the strain only where they are wanted
     features : (r, q), of the whole descriptor, where rows are made from these
     three, overlap, two : (r, k), of c3, of the self terms and of c2
     own : (r, 1), of X_i . X_i / 2
@@ -122,6 +123,18 @@ class _Bundle(NamedTuple):
     overlap: FloatArray | None
     two: FloatArray | None
     own: FloatArray
+
+    def rows_of(self, centre: int) -> Iterator[slice]:
+        """Yield the rows of the targets of a centre, and those of its strain."""
+        yield slice(3 * self.first[centre], 3 * self.first[centre + 1])
+        strain = 3 * self.first[-1] + 6 * centre
+        if len(self.own) > strain:
+            yield slice(strain, strain + 6)
+
+    def owners(self, centres: IntArray) -> IntArray:
+        """Return the centre of every row, (r,)."""
+        every = [np.repeat(centres, 3 * np.diff(self.first)), np.repeat(centres, 6)]
+        return np.concatenate(every)[: len(self.own)]
 
 
 class RowMaker:
@@ -258,11 +271,10 @@ class RowMaker:
             if bundle.overlap is not None:
                 product += bundle.overlap @ block.own[s]
             if bundle.three is not None and gradients is not None:
-                low = 0
-                for k, n_targets in enumerate(np.diff(bundle.first)):
-                    rows = slice(low, low := low + 3 * n_targets + 6)
+                for k in range(len(centres)):
                     g = gradients[k, :, s].reshape(-1, product.shape[1])
-                    product[rows] += bundle.three[rows] @ g
+                    for rows in bundle.rows_of(k):
+                        product[rows] += bundle.three[rows] @ g
             products.append(product)
         return products
 
@@ -312,15 +324,17 @@ class RowMaker:
         places = self._place[centres], start, self._place[pairs.neighbor[index]]
         geometry = *places, vector
 
+        own = self._own_gradient[index][:, :, None]
+        first, targets, own = kernels.merge_rows(*geometry, own)
+        n_rows = len(own) if self._hidden is None else 3 * len(targets)
+
         def summed(derivatives: FloatArray) -> FloatArray:
             """Sum over images, (r, k)."""
             out: FloatArray = kernels.merge_rows(
                 *geometry, derivatives.reshape(n, 3, -1)
             )[2]
-            return out
+            return out[:n_rows]
 
-        own = self._own_gradient[index][:, :, None]
-        first, targets, own = kernels.merge_rows(*geometry, own)
         features = three = overlap = two = None
         if parts.two is not None:
             two = summed(kernels.pair_derivatives(vector, distance, parts.two))
@@ -329,6 +343,7 @@ class RowMaker:
             if parts.self_terms is not None:
                 d = kernels.overlap_derivatives(vector, distance, parts.three)
                 overlap = summed(d)
+        own = own[:n_rows]
         bundle = _Bundle(species, first, targets, features, three, overlap, two, own)
         if self._with_jacobian and near:
             return self._in_features(centres, bundle)
@@ -342,7 +357,7 @@ class RowMaker:
         c = self._geometry.c3
         three = parts.coupling.jacobian(
             parts.kernels,
-            np.repeat(centres, 3 * np.diff(bundle.first) + 6),
+            bundle.owners(centres),
             c,
             parts.channels,
             species,
