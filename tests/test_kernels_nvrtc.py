@@ -40,7 +40,12 @@ OTHER_REGISTERS = 96
 FEW_UNITS, ANY_REGISTERS = (75, 86, 89, 120), 168
 # Bytes of the stack: arrays that are read at a computed place, and the reduction of
 # large angles in sin and cos.
-STACK = {"add_pair_gradient": 32, "gather_from_mesh": 128, "normal": 48}
+STACK = {
+    "add_pair_gradient": 32,
+    "count_pairs": 16,
+    "gather_from_mesh": 128,
+    "normal": 48,
+}
 # Of records in the ELF files; the numbers are those that ``ptxas -v`` prints.
 ATTRIBUTES = {0x2F: "registers", 0x11: "stack"}
 SHARED = 48 * 1024  # bytes a block has without asking for more
