@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from otf.neighbors import Pairs
 
 # Centres and columns done at once: what they need stays in the second-level cache. With
-# few columns twice as many centres do, and the calls are half as many.
+# few columns twice as many centres do, and with the rows of few atoms four times.
 CENTRES = 4
 BLOCK = 256
 FEW_COLUMNS = 32
@@ -205,7 +205,7 @@ class RowMaker:
         self, centres: IntArray, alpha: FloatArray, gamma: FloatArray, rows: FloatArray
     ) -> None:
         few = self._blocks[0].features.shape[1] <= FEW_COLUMNS
-        size = 2 * CENTRES if few else CENTRES
+        size = (2 if few else 1) * (1 if self._hidden is None else 4) * CENTRES
         chunks = [slice(k, k + size) for k in range(0, len(centres), size)]
         found = in_order(lambda part: self._bundles(centres[part]), chunks)
 
