@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from otf.models.batch import fit_dataset
+from otf.models.batch import solve_dataset
 from otf.models.bayesian_linear import BayesianLinear
 from otf.models.interface import RowWeights
 from otf.units import GPA
@@ -111,7 +111,7 @@ def stress_energy_offset(
         options=model.options,
         isolated_energies=model.isolated_energies,
     )
-    fit_dataset(probe, sample, n_references=n_references)
+    solve_dataset(probe, sample, n_references=n_references)
     difference = np.array(
         [
             (labels.stress - probe.predict(configuration).stress)[:3].mean()
