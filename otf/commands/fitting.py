@@ -23,7 +23,7 @@ from otf.deploy.provenance import (
 from otf.deploy.saved_model import save_model
 from otf.errors import InputError
 from otf.learning.laws import Laws
-from otf.models.batch import fit_dataset
+from otf.models.batch import solve_dataset
 from otf.models.blind import FEWEST, BlindParts
 from otf.models.interface import RowWeights
 from otf.models.stress_offset import stress_energy_offset
@@ -271,7 +271,7 @@ def _fit(
     blind: BlindParts | None = None,
     stages: Stages,
 ) -> None:
-    fit_dataset(
+    solve_dataset(
         model,
         frames,
         levels=levels,
