@@ -7,8 +7,11 @@ from otf.kernels.cpu.pairs import OPTIONS
 
 
 @njit(**OPTIONS)
-def _square(x):
-    """Return x . x, in four partial sums: each waits for its last term only."""
+def square(x):
+    """Return x . x in double precision.
+
+    In four partial sums: each waits for its last term only.
+    """
     n = len(x)
     whole = n - n % 4
     s0 = 0.0
@@ -16,12 +19,14 @@ def _square(x):
     s2 = 0.0
     s3 = 0.0
     for k in range(0, whole, 4):
-        s0 += x[k] * x[k]
-        s1 += x[k + 1] * x[k + 1]
-        s2 += x[k + 2] * x[k + 2]
-        s3 += x[k + 3] * x[k + 3]
+        x0, x1 = np.float64(x[k]), np.float64(x[k + 1])
+        x2, x3 = np.float64(x[k + 2]), np.float64(x[k + 3])
+        s0 += x0 * x0
+        s1 += x1 * x1
+        s2 += x2 * x2
+        s3 += x3 * x3
     for k in range(whole, n):
-        s0 += x[k] * x[k]
+        s0 += np.float64(x[k]) * np.float64(x[k])
     return (s0 + s1) + (s2 + s3)
 
 
@@ -31,10 +36,10 @@ def softened(features, softening):
     rho = np.empty(len(features))
     for i in range(len(features)):
         x, u = features[i], directions[i]
-        square = _square(x)
-        norm_square = square + softening * softening
+        own_square = square(x)
+        norm_square = own_square + softening * softening
         inverse = 1.0 / np.sqrt(norm_square)
-        rho[i] = square / norm_square
+        rho[i] = own_square / norm_square
         for k in range(len(x)):
             u[k] = inverse * x[k]
     return directions, rho
@@ -45,7 +50,7 @@ def softened_gradient(features, softening, slope, own):
     out = np.empty_like(features)
     for i in range(len(features)):
         x, y, g = features[i], slope[i], out[i]
-        inverse = 1.0 / np.sqrt(_square(x) + softening * softening)
+        inverse = 1.0 / np.sqrt(square(x) + softening * softening)
         along = own[i] * inverse * inverse
         for k in range(len(x)):
             g[k] = inverse * y[k] + along * x[k]

@@ -12,7 +12,7 @@ from otf.analysis.stress_verdict import judge_stresses
 from otf.build import build_model
 from otf.commands.unseen import predicted_unseen
 from otf.configuration import species_of
-from otf.models.batch import fit_dataset
+from otf.models.batch import solve_dataset
 from otf.models.interface import RowWeights
 from otf.models.stress_offset import MINIMUM_FRAMES, judge_offset, volumes_vary
 from otf.units import GPA
@@ -92,7 +92,7 @@ class _Question:
         species = species_of([c for c, _ in training])
         model = build_model(self.settings, species)
         model.weights = RowWeights(model.weights.energy, model.weights.force, 0.0)
-        fit_dataset(
+        solve_dataset(
             model, training, n_references=self.n_references, progress=self.stages
         )
         # Elements that are in no structure fitted cannot be predicted.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, Unpack
 
 import numpy as np
 from scipy.linalg.lapack import dtpqrt
@@ -148,34 +148,25 @@ class TriangularFactor:
         return upper[:-1, :-1], upper[:-1, -1], float(abs(upper[-1, -1]))
 
 
-def fit_dataset(
-    model: BayesianLinear,
-    frames: Frames,
-    *,
-    n_references: int | None = 1000,
-    bound: float = 1e-8,
-    cur_epsilon: float | None = None,
-    levels: IntArray | None = None,
-    watcher: Watcher | None = None,
-    progress: Progress | None = None,
-) -> FitReport:
-    """Fit an empty model to a data set, and measure its errors there.
+class Choices(TypedDict, total=False):
+    """What ``solve_dataset`` lets one choose, by the same names."""
 
-    Parameters are those of ``solve_dataset``.
-    """
-    solve_dataset(
-        model,
-        frames,
-        n_references=n_references,
-        bound=bound,
-        cur_epsilon=cur_epsilon,
-        levels=levels,
-        watcher=watcher,
-        progress=progress,
-    )
+    n_references: int | None
+    bound: float
+    cur_epsilon: float | None
+    levels: IntArray | None
+    watcher: Watcher | None
+    progress: Progress | None
+
+
+def fit_dataset(
+    model: BayesianLinear, frames: Frames, **choices: Unpack[Choices]
+) -> FitReport:
+    """Fit an empty model to a data set (``solve_dataset``), and measure its errors."""
+    solve_dataset(model, frames, **choices)
     assert model.report is not None  # it was solved
-    errors = prediction_errors(model, comparable(model, frames, levels))
-    model.report = replace(model.report, errors=errors)
+    judged = comparable(model, frames, choices.get("levels"))
+    model.report = replace(model.report, errors=prediction_errors(model, judged))
     return model.report
 
 
